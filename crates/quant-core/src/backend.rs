@@ -1,0 +1,163 @@
+//! What a device must be able to do.
+//!
+//! The verbs are few and each is fused where memory traffic demands it. Every one has a plain scalar definition of the
+//! same name in [`mod@crate::reference`] and a case in the conformance suite. Work larger than a device limit is cut up
+//! inside the backend; a caller never sees the limit.
+
+use crate::codebook::Codebooks;
+use crate::codes::BitWidth;
+use crate::grouping::Grouping;
+use crate::measure::Distortion;
+use crate::scale::ScaleSearch;
+use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
+
+/// How a matrix is encoded: everything a decoder needs but the codes.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding<'a> {
+    /// Bits of a code.
+    pub bit_width: BitWidth,
+    /// Which samples share a scale, and the shape of the matrix.
+    pub grouping: Grouping,
+    /// One scale per group; none when levels are in the unit of the samples.
+    pub scales: Option<&'a [f32]>,
+    /// One codebook for all rows or one per row.
+    pub codebooks: &'a Codebooks,
+}
+
+impl Encoding<'_> {
+    /// Bytes of one packed row.
+    pub fn row_len_bytes(&self) -> usize {
+        self.bit_width.row_len_bytes(self.grouping.columns())
+    }
+
+    /// Bytes of all packed codes.
+    pub fn codes_len_bytes(&self) -> usize {
+        self.grouping.rows() * self.row_len_bytes()
+    }
+
+    /// Checks that the parts fit together; backends call it first.
+    ///
+    /// # Panics
+    ///
+    /// When scales, codebooks or codes have the wrong count: a bug in the caller, never a matter of data.
+    pub fn assert_consistent(&self) {
+        if let Some(scales) = self.scales {
+            assert_eq!(scales.len(), self.grouping.group_count(), "one scale per group");
+        }
+        let count = self.codebooks.count();
+        assert!(count == 1 || count == self.grouping.rows(), "one codebook, or one per row");
+        assert!(self.codebooks.level_count() <= self.bit_width.level_count(), "every level has a code");
+    }
+}
+
+/// Where decoded samples go, in one of the three number formats; rounding is to nearest, ties to even.
+#[derive(Debug)]
+pub enum SamplesMut<'a> {
+    /// 32-bit samples.
+    F32(&'a mut [f32]),
+    /// 16-bit IEEE samples; magnitudes beyond 65504 + ½ ULP become infinite.
+    F16(&'a mut [half::f16]),
+    /// bfloat16 samples.
+    Bf16(&'a mut [half::bf16]),
+}
+
+impl<'a> SamplesMut<'a> {
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(s) => s.len(),
+            Self::F16(s) => s.len(),
+            Self::Bf16(s) => s.len(),
+        }
+    }
+
+    /// True when there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rounds `value` into place `index`.
+    pub fn set(&mut self, index: usize, value: f32) {
+        match self {
+            Self::F32(s) => s[index] = value,
+            Self::F16(s) => s[index] = half::f16::from_f32(value),
+            Self::Bf16(s) => s[index] = half::bf16::from_f32(value),
+        }
+    }
+
+    /// Views bytes as samples; `None` when misaligned or not a whole number of samples.
+    pub fn from_bytes(bytes: &'a mut [u8], dtype: Dtype) -> Option<SamplesMut<'a>> {
+        match dtype {
+            Dtype::F32 => bytemuck::try_cast_slice_mut(bytes).ok().map(SamplesMut::F32),
+            Dtype::F16 => bytemuck::try_cast_slice_mut(bytes).ok().map(SamplesMut::F16),
+            Dtype::Bf16 => bytemuck::try_cast_slice_mut(bytes).ok().map(SamplesMut::Bf16),
+        }
+    }
+}
+
+/// A device that quantizes. All verbs but the fallible transfer itself are total: inputs are validated at the border.
+///
+/// Parity classes (see ARCHITECTURE.md): *exact* means equal bit for bit to [`mod@crate::reference`].
+pub trait Backend {
+    /// A device fault: unavailable, too large, out of memory, device lost.
+    type Fault: std::error::Error + Send + Sync + 'static;
+
+    /// What a report calls this device.
+    fn name(&self) -> String;
+
+    /// The first sample that is NaN or infinite. Class: exact.
+    fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, Self::Fault>;
+
+    /// Largest magnitude of each group times `1 / level_max`, one product. Class: exact.
+    fn absmax_scales(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        level_max_inverse: f32,
+        scales: &mut [f32],
+    ) -> Result<(), Self::Fault>;
+
+    /// The scale of least squared error of each group, as [`crate::scale`] defines it. Class: exact.
+    fn search_scales(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        search: &ScaleSearch,
+        scales: &mut [f32],
+    ) -> Result<(), Self::Fault>;
+
+    /// Codes of all samples, packed row by row. Class: exact.
+    fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Self::Fault>;
+
+    /// level · scale of all codes. Class: ≤ 1 ULP, expected 0.
+    fn decode(&self, packed: &[u8], encoding: &Encoding<'_>, samples: &mut SamplesMut<'_>) -> Result<(), Self::Fault>;
+
+    /// Error of the codes against the samples they stand for. Class: counts exact, f64 sums bounded.
+    fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8])
+    -> Result<Distortion, Self::Fault>;
+
+    /// How often each of the 65,536 bit patterns occurs among 16-bit samples. Class: exact.
+    ///
+    /// # Panics
+    ///
+    /// For f32 samples: they have no such histogram.
+    fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, Self::Fault>;
+
+    /// Counts and sums over equal bins of the samples, each multiplied by its group's inverse scale. Class: exact.
+    fn histogram(
+        &self,
+        matrix: Matrix<'_>,
+        normalisation: Option<(Grouping, &[f32])>,
+        bins: &crate::design::Bins,
+    ) -> Result<crate::design::BinSums, Self::Fault>;
+
+    /// Exact 1-D k-means of each row: `level_count` levels at most. `weights`, when given, is row-major, one per sample
+    /// or one row for all. `inverse_scales`, when given, multiply the samples of their group first. Class: exact.
+    fn fit_rows(
+        &self,
+        matrix: Matrix<'_>,
+        normalisation: Option<(Grouping, &[f32])>,
+        weights: Option<&[f32]>,
+        level_count: usize,
+    ) -> Result<Codebooks, Self::Fault>;
+}

@@ -1,0 +1,34 @@
+//! The mathematics and the contract of `quant`.
+//!
+//! This crate knows numbers and nothing else: no thread pool, no GPU, no file system, no serializer and no clock.
+//! What it holds, one question per module:
+//!
+//! * [`tensor`] – what is quantized: a borrowed matrix of f32, f16 or bf16 samples;
+//! * [`codebook`] – levels with their thresholds, always sorted;
+//! * [`codes`] – how codes are packed at 1–8 bits;
+//! * [`grouping`] – which samples share a scale;
+//! * [`scale`] – how a group's scale is chosen;
+//! * [`double_quant`] – scales quantized in their turn;
+//! * [`design`] – how a codebook is found;
+//! * [`measure`] – distortion, SQNR, entropy;
+//! * [`rate`] – bits per weight, all side information counted;
+//! * [`backend`] – what a device must be able to do, and [`mod@reference`], the scalar definition of each of those verbs.
+//!
+//! # The promise
+//!
+//! A code is *the number of thresholds strictly below the sample*. Thresholds are computed once, on the host, so a code
+//! is the result of comparisons only; comparisons do not round, and the same input gives the same codes everywhere.
+
+pub mod backend;
+pub mod codebook;
+pub mod codes;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod design;
+pub mod double_quant;
+pub mod grouping;
+pub mod measure;
+pub mod rate;
+pub mod reference;
+pub mod scale;
+pub mod tensor;

@@ -1,0 +1,1 @@
+//! Reads GGUF checkpoints: header checked here, blocks decoded by candle.

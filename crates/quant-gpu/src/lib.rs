@@ -1,0 +1,1 @@
+//! GPU kernels of quant: WGSL through wgpu (empty until its issue).

@@ -1,0 +1,1 @@
+//! Façade of quant: recipes, checkpoints in and out, pipeline.

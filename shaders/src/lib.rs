@@ -1,0 +1,1 @@
+//! WGSL of quant and the facts reflected from it (empty until its issue).

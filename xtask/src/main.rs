@@ -1,0 +1,3 @@
+//! Chores of quant: ci, test, demo, tidy, bench, interop.
+
+fn main() {}
