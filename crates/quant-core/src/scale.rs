@@ -37,6 +37,17 @@ pub enum ScaleRule {
     SignedSearch,
 }
 
+impl ScaleRule {
+    /// `absmax`, `search` or `signed-search`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absmax => "absmax",
+            Self::Search => "search",
+            Self::SignedSearch => "signed-search",
+        }
+    }
+}
+
 /// Denominator of candidate numerators.
 pub const RATIO_ONE: i32 = 1024;
 

@@ -20,3 +20,12 @@ pub const BITSANDBYTES_FP4_CODE_ORDER: [f32; 16] = [
     -0.166_666_67,
     -0.25,
 ];
+
+/// Stub.
+pub fn fp_levels(bits: u32) -> Vec<f32> {
+    assert_eq!(bits, 4);
+    let mut l = BITSANDBYTES_FP4_CODE_ORDER.to_vec();
+    l.sort_by(f32::total_cmp);
+    l.remove(7);
+    l
+}
