@@ -9,6 +9,7 @@
 //! * [`grouping`] – which samples share a scale;
 //! * [`scale`] – how a group's scale is chosen;
 //! * [`double_quant`] – scales quantized in their turn;
+//! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
 //! * [`measure`] – distortion, SQNR, entropy;
 //! * [`rate`] – bits per weight, all side information counted;
@@ -31,4 +32,5 @@ pub mod measure;
 pub mod rate;
 pub mod reference;
 pub mod scale;
+pub mod source;
 pub mod tensor;
