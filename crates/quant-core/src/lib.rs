@@ -9,6 +9,7 @@
 //! * [`grouping`] – which samples share a scale;
 //! * [`scale`] – how a group's scale is chosen;
 //! * [`double_quant`] – scales quantized in their turn;
+//! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
 //! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
 //! * [`measure`] – distortion, SQNR, entropy;
@@ -34,4 +35,5 @@ pub mod rate;
 pub mod recipe;
 pub mod reference;
 pub mod scale;
+pub mod source;
 pub mod tensor;
