@@ -45,6 +45,8 @@ pub struct QuantizedTensor {
     pub rows: usize,
     /// Columns of each matrix as quantized.
     pub columns: usize,
+    /// Codebooks of each matrix: 1, or one per row.
+    pub codebook_count: usize,
     /// Whether the stored tensor is the transpose of the matrix.
     pub transposed: bool,
     /// Which samples share a scale.
@@ -99,6 +101,7 @@ impl QuantizedTensor {
             matrix_count: m.count,
             rows: m.rows,
             columns: m.columns,
+            codebook_count: recipe.codebook_count(m.rows),
             transposed: m.transposed,
             group: Group::from(recipe.group),
             scales: match (recipe.scale, recipe.double_quant) {

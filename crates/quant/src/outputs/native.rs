@@ -6,6 +6,7 @@ use quant_core::grouping::Grouping;
 use quant_core::quantize::Quantized;
 use safetensors::Dtype;
 
+use super::manifest::{Group, QuantizedTensor, Scales};
 use super::{Piece, Subject};
 
 /// Packed codes, U8 `[rows, row_bytes]`.
@@ -20,25 +21,36 @@ pub const NESTED: &str = "scales.nested";
 pub const OFFSET: &str = "scales.offset";
 
 pub(super) fn pieces(subject: &Subject<'_>) -> Vec<Piece> {
-    let (m, recipe, name) = (&subject.matrices, subject.recipe, &subject.entry.name);
+    stored_pieces(&subject.entry.name, &QuantizedTensor::of(subject)).expect("a recipe has 2 to 8 bits")
+}
+
+/// The stored tensors of one that `tensor` describes, or `None` when the description contradicts itself.
+pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>> {
     let piece = |suffix: &str, dtype, shape| Piece::new(format!("{name}.{suffix}"), dtype, shape);
-    let row_len = recipe.bit_width.row_len_bytes(m.columns);
-    let codebook_count = recipe.codebook_count(m.rows);
+    let (count, bit_width) = (tensor.matrix_count, tensor.bit_width()?);
+    let weights = tensor.rows.checked_mul(tensor.columns)?.checked_mul(count)?;
+    let shape_product = tensor.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))?;
+    let codebooks_fit = tensor.codebook_count == 1 || tensor.codebook_count == tensor.rows;
+    if weights == 0 || weights != shape_product || !codebooks_fit || tensor.group == Group::Samples(0) {
+        return None;
+    }
+    let row_len = bit_width.row_len_bytes(tensor.columns);
+    let level_shape = [tensor.codebook_count, bit_width.level_count()];
     let mut pieces = vec![
-        piece(CODES, Dtype::U8, stacked(m.count, &[m.rows, row_len])),
-        piece(LEVELS, Dtype::F32, stacked(m.count, &[codebook_count, recipe.bit_width.level_count()])),
+        piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
+        piece(LEVELS, Dtype::F32, stacked(count, &level_shape)),
     ];
-    if recipe.scale.is_some() {
-        let groups = Grouping::new(m.rows, m.columns, recipe.group).group_count();
-        if recipe.double_quant {
-            pieces.push(piece(SCALES, Dtype::U8, stacked(m.count, &[groups])));
-            pieces.push(piece(NESTED, Dtype::F32, stacked(m.count, &[groups.div_ceil(NESTED_LENGTH)])));
-            pieces.push(piece(OFFSET, Dtype::F32, stacked(m.count, &[1])));
-        } else {
-            pieces.push(piece(SCALES, Dtype::F32, stacked(m.count, &[groups])));
+    let groups = Grouping::new(tensor.rows, tensor.columns, tensor.group.into()).group_count();
+    match tensor.scales {
+        Scales::None => {}
+        Scales::F32 => pieces.push(piece(SCALES, Dtype::F32, stacked(count, &[groups]))),
+        Scales::Double => {
+            pieces.push(piece(SCALES, Dtype::U8, stacked(count, &[groups])));
+            pieces.push(piece(NESTED, Dtype::F32, stacked(count, &[groups.div_ceil(NESTED_LENGTH)])));
+            pieces.push(piece(OFFSET, Dtype::F32, stacked(count, &[1])));
         }
     }
-    pieces
+    Some(pieces)
 }
 
 /// Fused tensors have one more axis in front.
