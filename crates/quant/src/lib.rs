@@ -1,1 +1,3 @@
 //! Façade of quant: recipes, checkpoints in and out, pipeline.
+
+pub mod checkpoint;
