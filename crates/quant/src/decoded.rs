@@ -370,7 +370,7 @@ impl<'a> Finder<'a> {
         let plain = |(index, entry): (usize, &crate::checkpoint::TensorEntry)| DecodedTensor {
             name: entry.name.clone(),
             shape: entry.shape.clone(),
-            dtype: entry.dtype.name().to_string(),
+            dtype: entry.dtype.name(),
             method: "dense".into(),
             stored_len_bytes: entry.byte_len,
             decoded_dtype: entry.dtype.float(),

@@ -7,13 +7,25 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::checkpoint::layout::SafetensorsLayout;
-use crate::checkpoint::{Checkpoint, Source, StoredDtype, write_all_at};
+use crate::checkpoint::layout::{LayoutError, SafetensorsLayout};
+use crate::checkpoint::{Checkpoint, Source, StoredDtype};
 use crate::error::Error;
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor};
 use crate::outputs::{Piece, Subject, Target, bitsandbytes, dense};
 use crate::pipeline::Options;
 use crate::plan::{Action, Plan};
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
+}
 
 /// Bytes copied at a time.
 const COPY_LEN: usize = 8 << 20;
@@ -100,25 +112,23 @@ impl OutputFiles {
     }
 
     fn lay_out(&mut self, plan: FilePlan, pieces: &[Vec<Piece>]) -> Result<(), Error> {
-        // Wide dtypes first keeps every tensor aligned, whatever the length of the code tensors.
-        let all = plan.tensors.iter().flat_map(|&tensor| (0..pieces[tensor].len()).map(move |piece| (tensor, piece)));
-        let mut order: Vec<(usize, usize)> = all.collect();
-        order.sort_by_key(|&(tensor, piece)| std::cmp::Reverse(pieces[tensor][piece].dtype.bitsize()));
-        let mut layout = SafetensorsLayout::new();
-        for &(tensor, piece) in &order {
-            let Piece { name, dtype, shape } = &pieces[tensor][piece];
-            layout.add(name, *dtype, shape).map_err(|e| Error::refused(format!("{}: {e}", plan.name)))?;
+        let file = self.files.len();
+        let refused = |name: &str, error: LayoutError| Error::refused(format!("{name}: {error}"));
+        let mut layout = SafetensorsLayout::new(plan.metadata);
+        let mut positions = Vec::new();
+        for &tensor in &plan.tensors {
+            for Piece { name, dtype, shape } in &pieces[tensor] {
+                let position = layout.add(name, *dtype, shape).map_err(|e| refused(&plan.name, e))?;
+                positions.push((tensor, position));
+            }
         }
-        plan.metadata.iter().for_each(|(key, value)| layout.set_metadata(key, value));
-        let header = layout.finish();
-        for (position, &(tensor, piece)) in order.iter().enumerate() {
-            let len = pieces[tensor][piece].byte_len() as u64;
-            let slots = &mut self.slots[tensor];
-            slots.resize(pieces[tensor].len(), Slot { file: 0, offset: 0, len: 0 });
-            slots[piece] = Slot { file: self.files.len(), offset: header.offset(position), len };
+        let laid_out = layout.finish().map_err(|e| refused(&plan.name, e))?;
+        for (tensor, position) in positions {
+            let slot = &laid_out.slots[position];
+            self.slots[tensor].push(Slot { file, offset: slot.offset, len: slot.byte_len });
         }
         let name = self.single.clone().unwrap_or(plan.name);
-        self.files.push(OutputFile { name, len: header.file_len(), header: header.into_bytes() });
+        self.files.push(OutputFile { name, len: laid_out.byte_len, header: laid_out.header });
         Ok(())
     }
 

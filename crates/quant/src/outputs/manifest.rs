@@ -94,7 +94,7 @@ impl QuantizedTensor {
         let decoded = subject.entry.dtype.float().expect("only float tensors are quantized");
         Self {
             shape: subject.entry.shape.clone(),
-            dtype: subject.entry.dtype.name().to_string(),
+            dtype: subject.entry.dtype.name(),
             decoded_dtype: decoded.name().to_owned(),
             method: recipe.to_string(),
             bit_width: recipe.bit_width.bits() as u32,
