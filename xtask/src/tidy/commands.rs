@@ -6,6 +6,7 @@ use super::tree::{File, Finding, Tree};
 use crate::Arguments;
 use anyhow::Result;
 use clap::Parser;
+use quant_core::recipe::Recipe;
 use std::collections::BTreeSet;
 use syn::visit::{self, Visit};
 
@@ -28,21 +29,15 @@ pub fn known(tree: &Tree) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// `--preset NAME` must name a string that the façade knows.
+/// `--preset NAME` must name a preset; capitals stand for any name.
 pub fn presets(tree: &Tree) -> Result<Vec<Finding>> {
-    let in_facade = |f: &&File| f.path.starts_with("crates/quant/src/");
-    let facade: Vec<&File> = tree.with_extension("rs").filter(in_facade).collect();
     let mut findings = Vec::new();
     for file in documents(tree) {
         for line in lines(&file.text).filter(|l| l.in_code) {
             let words = words(line.text);
-            for preset in words.windows(2).filter(|w| w[0] == "--preset").map(|w| w[1]) {
-                let literal = format!("\"{preset}\"");
-                if !preset.chars().all(|c| c.is_ascii_uppercase()) && !facade.iter().any(|f| f.text.contains(&literal))
-                {
-                    findings.push(Finding::line(&file.path, line.number, format!("{preset} is not a preset")));
-                }
-            }
+            let named = words.windows(2).filter(|w| w[0] == "--preset" && w[1] != "NAME").map(|w| w[1]);
+            let errors = named.filter_map(|name| Recipe::preset(name).err());
+            findings.extend(errors.map(|error| Finding::line(&file.path, line.number, error.to_string())));
         }
     }
     Ok(findings)
@@ -62,7 +57,9 @@ fn fault(words: &[&str], declared: &Declared) -> Option<String> {
             (!asks_for_help).then(|| error.to_string().lines().next().unwrap_or_default().to_owned())
         }
         ["quant", subcommand, rest @ ..] => {
-            if subcommand.starts_with('-') {
+            let is_word =
+                subcommand.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !subcommand.starts_with('-');
+            if !is_word {
                 return None;
             }
             if !declared.subcommands.contains(*subcommand) {
@@ -146,7 +143,8 @@ mod tests {
     #[test]
     fn commands_are_checked_in_code_blocks_only() {
         let text = "# A\ncargo xtask nothing\n```\n$ cargo xtask test\ncargo xtask tset\nquant quantize IN OUT --dry-run # dry\n\
-                    quant quantise IN\nquant quantize --wet-run=1\nquant --help\n```\n";
+                    quant quantise IN\nquant quantize --wet-run=1\nquant --help\n\
+                    quant ──── quant-gguf\n```\n";
         let tree = Tree::of(&[("README.md", text), ("crates/quant-cli/src/main.rs", CLI)]);
         let expected = [
             "README.md:5: error: unrecognized subcommand 'tset'",
@@ -157,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn presets_are_strings_of_the_facade() {
-        let text = "# A\n```\nquant quantize a b --preset nf4\nquant quantize a b --preset nf5\nquant quantize a b --preset NAME\n```\n";
-        let tree =
-            Tree::of(&[("README.md", text), ("crates/quant/src/recipe.rs", "const NAMES: &[&str] = &[\"nf4\"];\n")]);
-        assert_eq!(printed(presets(&tree)), ["README.md:4: nf5 is not a preset"]);
+    fn presets_are_those_of_the_recipe() {
+        let text = "# A\n```\nquant quantize a b --preset nf4\nquant quantize a b --preset nf55\n\
+                    quant quantize a b --preset NAME\n```\n";
+        let found = printed(presets(&Tree::of(&[("README.md", text)])));
+        assert!(found.len() == 1 && found[0].starts_with("README.md:4: unknown preset \"nf55\""), "{found:?}");
     }
 }
