@@ -18,7 +18,7 @@ pub struct Encoding<'a> {
     pub bit_width: BitWidth,
     /// Which samples share a scale, and the shape of the matrix.
     pub grouping: Grouping,
-    /// One scale per group; none when levels are in the unit of the samples.
+    /// One scale per group, finite and never subnormal; none when levels are in the unit of the samples.
     pub scales: Option<&'a [f32]>,
     /// One codebook for all rows or one per row.
     pub codebooks: &'a Codebooks,
@@ -108,7 +108,7 @@ pub trait Backend {
     /// The first sample that is NaN or infinite. Class: exact.
     fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, Self::Fault>;
 
-    /// Largest magnitude of each group times `1 / level_max`, one product. Class: exact.
+    /// storable(max|x| · `level_max_inverse`) of each group, see [`crate::scale::storable`]. Class: exact.
     fn absmax_scales(
         &self,
         matrix: Matrix<'_>,

@@ -4,6 +4,8 @@
 //! backends and files use: f32 levels and the f32 thresholds that follow from *those* levels, for one codebook shared
 //! by a whole matrix or for one per row.
 
+use crate::tensor::flush;
+
 /// Levels y₀ < … < y₍M−1₎ and thresholds t₁ ≤ … ≤ t₍M−1₎, `y_{k-1} <= t_k <= y_k`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Codebook {
@@ -120,7 +122,9 @@ impl Codebook {
 /// Stored codebooks of equal capacity: one for a whole matrix, or one per row.
 ///
 /// A codebook with fewer levels than the capacity repeats its last level; the thresholds that would lead there are
-/// +∞, which no finite sample exceeds, so the padding codes are never produced.
+/// +∞, which no finite sample exceeds, so the padding codes are never produced. Thresholds ascend always, equal levels
+/// inside a codebook included, and neither levels nor thresholds are subnormal, so that a device that flushes
+/// subnormals compares the same numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Codebooks {
     level_count: usize,
@@ -154,12 +158,20 @@ impl Codebooks {
     fn push(&mut self, levels: &[f32]) {
         assert!(!levels.is_empty() && levels.len() <= self.level_count, "1 to {} levels", self.level_count);
         assert!(levels.windows(2).all(|w| w[0] <= w[1]), "levels ascend");
+        let levels: Vec<f32> = levels.iter().map(|&y| flush(y)).collect();
         let last = levels[levels.len() - 1];
-        self.levels.extend_from_slice(levels);
+        let start = self.thresholds.len();
+        self.thresholds.resize(start + self.level_count - 1, f32::INFINITY);
+        // From above, so that the threshold between equal levels is the next one up: the lower copy is never produced.
+        let mut above = f32::INFINITY;
+        for (threshold, pair) in self.thresholds[start..][..levels.len() - 1].iter_mut().zip(levels.windows(2)).rev() {
+            if pair[0] < pair[1] {
+                above = midpoint_below(pair[0], pair[1]);
+            }
+            *threshold = above;
+        }
+        self.levels.extend_from_slice(&levels);
         self.levels.extend(std::iter::repeat_n(last, self.level_count - levels.len()));
-        let interior = levels.windows(2).map(|w| if w[0] == w[1] { f32::INFINITY } else { midpoint_below(w[0], w[1]) });
-        self.thresholds.extend(interior);
-        self.thresholds.extend(std::iter::repeat_n(f32::INFINITY, self.level_count - levels.len()));
     }
 
     /// Levels that each codebook has room for.
@@ -194,7 +206,7 @@ impl Codebooks {
     }
 }
 
-/// The largest f32 not above (a + b)/2.
+/// The largest f32 not above (a + b)/2 that is 0 or of normal magnitude.
 ///
 /// With it, `x > t` for an f32 sample `x` says exactly whether `x` lies above the true midpoint, so the code is a
 /// nearest level, not merely nearest up to the rounding of the threshold. (The f64 sum is exact unless the two levels
@@ -209,7 +221,13 @@ impl Codebooks {
 pub fn midpoint_below(a: f32, b: f32) -> f32 {
     let exact = (f64::from(a) + f64::from(b)) / 2.0;
     let near = exact as f32;
-    if f64::from(near) > exact { near.next_down() } else { near }
+    let below = if f64::from(near) > exact { near.next_down() } else { near };
+    // No flushed sample lies strictly between −2⁻¹²⁶, 0 and 2⁻¹²⁶, so moving down to one of them changes no code.
+    match below.abs() < f32::MIN_POSITIVE {
+        true if below < 0.0 => -f32::MIN_POSITIVE,
+        true => 0.0,
+        false => below,
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +239,20 @@ mod tests {
         let codebooks = Codebooks::from_levels(4, [[-1.0f32, 1.0]]);
         assert_eq!(codebooks.levels(0), [-1.0, 1.0, 1.0, 1.0]);
         assert_eq!(codebooks.thresholds(0), [0.0, f32::INFINITY, f32::INFINITY]);
+    }
+
+    #[test]
+    fn equal_levels_inside_keep_thresholds_ascending() {
+        let codebooks = Codebooks::from_levels(5, [[-1.0f32, 0.0, 1e-40, 1.0]]);
+        assert_eq!(codebooks.levels(0), [-1.0, 0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(codebooks.thresholds(0), [-0.5, 0.5, 0.5, f32::INFINITY]);
+    }
+
+    #[test]
+    fn no_threshold_is_subnormal() {
+        let small = f32::MIN_POSITIVE;
+        assert_eq!(midpoint_below(0.0, small), 0.0);
+        assert_eq!(midpoint_below(-small, 0.0), -small);
     }
 
     #[test]

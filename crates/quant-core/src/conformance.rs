@@ -1,1 +1,235 @@
 //! The suite that every backend passes: normal and hostile.
+//!
+//! Each verb has a case here that runs it over the inputs of [`mod@cases`] on every backend it is given and compares the
+//! results with [`mod@crate::reference`] according to the parity class of the verb. A backend instantiates all of them
+//! with [`crate::conformance_suite!`], once as it is used and once with parameters that make it cross every seam.
+
+pub mod cases;
+pub mod compare;
+
+use crate::backend::{Backend, Encoding, SamplesMut};
+use crate::codebook::Codebooks;
+use crate::design::Bins;
+use crate::grouping::{GroupLength, Grouping};
+use crate::reference::{Reference, inverse_scales};
+use crate::scale::ScaleSearch;
+use crate::tensor::Dtype;
+use cases::{DTYPES, Plan, StoredMatrix};
+use compare::{bounded_sum, exact, exact_values, within_one_ulp};
+
+/// Writes one test per verb. `$backends` is a function that returns the backends to test, as a `Vec`.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($backends:path) => {
+        $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
+            encode_on_thresholds decode distortion value_histogram histogram);
+
+        #[test]
+        #[ignore = "waits for design::optimal"]
+        fn fit_rows() {
+            $crate::conformance::fit_rows(&$backends());
+        }
+    };
+    (@tests $backends:path; $($verb:ident)*) => {$(
+        #[test]
+        fn $verb() {
+            $crate::conformance::$verb(&$backends());
+        }
+    )*};
+}
+
+/// The value of a verb that must not fail.
+fn done<T, F: std::error::Error>(result: Result<T, F>) -> T {
+    result.unwrap_or_else(|fault| panic!("device fault: {fault}"))
+}
+
+fn for_each_input(mut visit: impl FnMut(&StoredMatrix)) {
+    for samples in cases::inputs() {
+        DTYPES.iter().for_each(|&dtype| visit(&samples.stored(dtype)));
+    }
+}
+
+fn for_each_plan(mut visit: impl FnMut(&StoredMatrix, &Plan, &Encoding<'_>)) {
+    for_each_input(|matrix| {
+        for plan in cases::plans() {
+            let (codebooks, scales) = (plan.codebooks(matrix), plan.scales(matrix));
+            visit(matrix, &plan, &plan.encoding(matrix, &codebooks, scales.as_deref()));
+        }
+    });
+}
+
+/// Case of [`Backend::first_not_finite`].
+pub fn first_not_finite<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        let spots = [None, Some(0), Some(matrix.len() / 2), Some(matrix.len() - 1)];
+        let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        for (spot, bad) in spots.into_iter().flat_map(|spot| bad.map(|bad| (spot, bad))) {
+            let matrix = matrix.with_values(spot.map(|i| [(i, bad), (matrix.len() - 1, f32::INFINITY)]));
+            let expected = done(Reference.first_not_finite(matrix.samples()));
+            for backend in backends {
+                let found = done(backend.first_not_finite(matrix.samples()));
+                let bits = |found: Option<crate::tensor::NotFinite>| found.map(|f| (f.index, f.value.to_string()));
+                assert_eq!(bits(found), bits(expected), "{} on {matrix}", backend.name());
+            }
+        }
+    });
+}
+
+/// Case of [`Backend::absmax_scales`].
+pub fn absmax_scales<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        for (length, inverse) in cases::LENGTHS.into_iter().zip([1.0, 0.7, 1.0 / 127.0, 3.0].into_iter().cycle()) {
+            let grouping = Grouping::new(matrix.rows(), matrix.columns(), length);
+            let mut expected = vec![f32::NAN; grouping.group_count()];
+            done(Reference.absmax_scales(matrix.matrix(), grouping, inverse, &mut expected));
+            for backend in backends {
+                let mut scales = vec![f32::NAN; grouping.group_count()];
+                done(backend.absmax_scales(matrix.matrix(), grouping, inverse, &mut scales));
+                exact_values(&scales, &expected, &format!("{} on {matrix}, {length:?}", backend.name()));
+            }
+        }
+    });
+}
+
+/// Case of [`Backend::search_scales`].
+pub fn search_scales<B: Backend>(backends: &[B]) {
+    for (levels, signed, length) in cases::searches() {
+        let search = ScaleSearch::new(&Codebooks::from_levels(levels.len(), [&levels]), length, signed);
+        for_each_input(|matrix| {
+            let grouping = Grouping::new(matrix.rows(), matrix.columns(), length);
+            let mut expected = vec![f32::NAN; grouping.group_count()];
+            done(Reference.search_scales(matrix.matrix(), grouping, &search, &mut expected));
+            for backend in backends {
+                let mut scales = vec![f32::NAN; grouping.group_count()];
+                done(backend.search_scales(matrix.matrix(), grouping, &search, &mut scales));
+                let place = format!("{} on {matrix}, {length:?}, signed {signed}, levels {levels:?}", backend.name());
+                exact_values(&scales, &expected, &place);
+            }
+        });
+    }
+}
+
+fn compare_encode<B: Backend>(backends: &[B], matrix: &StoredMatrix, encoding: &Encoding<'_>, plan: &Plan) {
+    let mut expected = vec![0xff; encoding.codes_len_bytes()];
+    done(Reference.encode(matrix.matrix(), encoding, &mut expected));
+    for backend in backends {
+        let mut packed = vec![0xff; encoding.codes_len_bytes()];
+        done(backend.encode(matrix.matrix(), encoding, &mut packed));
+        exact(&packed, &expected, &format!("{} on {matrix}, {plan}", backend.name()));
+    }
+}
+
+/// Case of [`Backend::encode`].
+pub fn encode<B: Backend>(backends: &[B]) {
+    for_each_plan(|matrix, plan, encoding| compare_encode(backends, matrix, encoding, plan));
+}
+
+/// Case of [`Backend::encode`] for samples that are thresholds, and their neighbours.
+pub fn encode_on_thresholds<B: Backend>(backends: &[B]) {
+    for plan in cases::plans().into_iter().filter(|plan| !plan.per_row) {
+        let (samples, scales) = plan.on_thresholds();
+        let plan = Plan { length: Some(GroupLength::Row), ..plan };
+        for dtype in DTYPES {
+            let matrix = samples.stored(dtype);
+            let codebooks = plan.codebooks(&matrix);
+            compare_encode(backends, &matrix, &plan.encoding(&matrix, &codebooks, Some(&scales)), &plan);
+        }
+    }
+}
+
+/// Case of [`Backend::decode`].
+pub fn decode<B: Backend>(backends: &[B]) {
+    for_each_plan(|matrix, plan, encoding| {
+        let packed = cases::noise_bytes(encoding.codes_len_bytes());
+        let mut expected = vec![0.0; matrix.len()];
+        done(Reference.decode(&packed, encoding, &mut SamplesMut::F32(&mut expected)));
+        for backend in backends {
+            let place = format!("{} on {matrix}, {plan}", backend.name());
+            let mut bytes = vec![0xffff_ffffu32; matrix.len()];
+            let bytes = &mut bytemuck::cast_slice_mut(&mut bytes)[..matrix.len() * matrix.dtype().byte_len()];
+            let mut samples = SamplesMut::from_bytes(bytes, matrix.dtype()).expect("a u32 is aligned for all formats");
+            done(backend.decode(&packed, encoding, &mut samples));
+            within_one_ulp(&samples, &expected, &place);
+        }
+    });
+}
+
+/// Case of [`Backend::distortion`].
+pub fn distortion<B: Backend>(backends: &[B]) {
+    for_each_plan(|matrix, plan, encoding| {
+        let packed = cases::noise_bytes(encoding.codes_len_bytes());
+        let expected = done(Reference.distortion(matrix.matrix(), encoding, &packed));
+        for backend in backends {
+            let place = format!("{} on {matrix}, {plan}", backend.name());
+            let found = done(backend.distortion(matrix.matrix(), encoding, &packed));
+            assert_eq!(found.sample_count, expected.sample_count, "samples, {place}");
+            exact(&found.code_counts, &expected.code_counts, &place);
+            bounded_sum(found.squared_error, expected.squared_error, matrix.len(), &format!("squared error, {place}"));
+            bounded_sum(found.energy, expected.energy, matrix.len(), &format!("energy, {place}"));
+            bounded_sum(found.error_max, expected.error_max, 1, &format!("largest error, {place}"));
+        }
+    });
+}
+
+/// Case of [`Backend::value_histogram`].
+pub fn value_histogram<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        if matrix.dtype() == Dtype::F32 {
+            return;
+        }
+        let expected = done(Reference.value_histogram(matrix.samples()));
+        for backend in backends {
+            let counts = done(backend.value_histogram(matrix.samples()));
+            exact(&counts, &expected, &format!("{} on {matrix}", backend.name()));
+        }
+    });
+}
+
+/// Case of [`Backend::histogram`].
+pub fn histogram<B: Backend>(backends: &[B]) {
+    let ranges = [(-1.0, 1.0, 64), (-4.0, 3.0, 1000), (0.0, 0.0, 3), (0.5, 0.75, 1), (-1e-3, 1e30, 17)];
+    for_each_input(|matrix| {
+        for ((low, high, count), length) in ranges.into_iter().zip([None].into_iter().chain(cases::LENGTHS.map(Some))) {
+            let bins = Bins::covering(low, high, count);
+            let plan = Plan { length, ..Plan::default() };
+            let inverse = plan.scales(matrix).map(|scales| inverse_scales(&scales));
+            let normalisation = plan.grouping(matrix).zip(inverse.as_deref());
+            let expected = done(Reference.histogram(matrix.matrix(), normalisation, &bins));
+            for backend in backends {
+                let sums = done(backend.histogram(matrix.matrix(), normalisation, &bins));
+                let place = format!("{} on {matrix}, {bins:?}, {length:?}", backend.name());
+                exact(&sums.counts, &expected.counts, &place);
+                exact(&sums.sums, &expected.sums, &place);
+            }
+        }
+    });
+}
+
+/// Case of [`Backend::fit_rows`].
+pub fn fit_rows<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        let weights: Vec<f32> = (0..matrix.len()).map(|i| 0.25 + (i % 7) as f32).collect();
+        let per_column = &weights[..matrix.columns()];
+        let plan = Plan { length: Some(GroupLength::Samples(64)), ..Plan::default() };
+        let inverse = plan.scales(matrix).map(|scales| inverse_scales(&scales));
+        let normalisation = plan.grouping(matrix).zip(inverse.as_deref());
+        let runs =
+            [(None, None, 4), (normalisation, None, 16), (None, Some(&weights[..]), 8), (None, Some(per_column), 3)];
+        for (normalisation, weights, level_count) in runs {
+            let expected = done(Reference.fit_rows(matrix.matrix(), normalisation, weights, level_count));
+            for backend in backends {
+                let found = done(backend.fit_rows(matrix.matrix(), normalisation, weights, level_count));
+                exact_values(found.all_levels(), expected.all_levels(), &format!("{} on {matrix}", backend.name()));
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    fn backends() -> Vec<crate::reference::Reference> {
+        vec![crate::reference::Reference]
+    }
+
+    crate::conformance_suite!(backends);
+}

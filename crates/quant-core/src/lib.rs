@@ -9,7 +9,9 @@
 //! * [`grouping`] – which samples share a scale;
 //! * [`scale`] – how a group's scale is chosen;
 //! * [`double_quant`] – scales quantized in their turn;
+//! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
+//! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
 //! * [`measure`] – distortion, SQNR, entropy;
 //! * [`rate`] – bits per weight, all side information counted;
 //! * [`backend`] – what a device must be able to do, and [`mod@reference`], the scalar definition of each of those verbs.
@@ -28,7 +30,10 @@ pub mod design;
 pub mod double_quant;
 pub mod grouping;
 pub mod measure;
+pub mod quantize;
 pub mod rate;
+pub mod recipe;
 pub mod reference;
 pub mod scale;
+pub mod source;
 pub mod tensor;

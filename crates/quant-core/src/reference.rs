@@ -8,7 +8,7 @@ use crate::codes::{code_at, pack_row};
 use crate::design::{BinSums, Bins, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
-use crate::scale::{RATIO_ONE, REFINE_OFFSETS, ScaleSearch};
+use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
 
 /// The scalar backend.
@@ -51,10 +51,9 @@ pub fn search_scale(samples: &[f32], search: &ScaleSearch) -> f32 {
     let shift = sample_shift(absmax);
     let scaled: Vec<i32> = samples.iter().map(|x| (x * power_of_two(shift)).round_ties_even() as i32).collect();
     let absmax_scaled = scaled.iter().fold(0, |max, x| max.max(x.abs()));
-    let span_of = |numerator: i32| (absmax_scaled * numerator + RATIO_ONE / 2) / RATIO_ONE;
     let (mut best_cost, mut best_numerator, mut best_sign) = (u64::MAX, 0, 1);
     let mut consider = |numerator: i32, sign: i32| {
-        let cost = search_cost(&scaled, sign, span_of(numerator), &search.levels_q15);
+        let cost = search_cost(&scaled, sign, span(absmax_scaled, numerator), &search.levels_q15);
         if cost < best_cost {
             (best_cost, best_numerator, best_sign) = (cost, numerator, sign);
         }
@@ -74,11 +73,11 @@ pub fn search_scale(samples: &[f32], search: &ScaleSearch) -> f32 {
         }
     }
     let (numerator, sign) = winner;
-    let span = (sign * span_of(numerator)) as f32 * power_of_two(-shift);
-    span * search.level_max_inverse
+    let unit = power_of_two(-shift);
+    storable((sign * span(absmax_scaled, numerator)) as f32 * unit * search.level_max_inverse)
 }
 
-/// The exponent that brings the largest magnitude into [4096, 8192]: 12 − ⌊log₂ absmax⌋, at most 127.
+/// The exponent that brings the largest magnitude into [4096, 8192]: 12 − ⌊log₂ absmax⌋, at most 126.
 pub fn sample_shift(absmax: f32) -> i32 {
     let exponent = (absmax.to_bits() >> 23) as i32 - 127;
     (12 - exponent).min(126)
@@ -131,7 +130,7 @@ impl Backend for Reference {
         assert_eq!(scales.len(), grouping.group_count(), "one scale per group");
         for (group, scale) in scales.iter_mut().enumerate() {
             let samples = group_samples(matrix.samples(), grouping.range(group));
-            *scale = samples.iter().fold(0.0f32, |max, x| max.max(x.abs())) * level_max_inverse;
+            *scale = storable(samples.iter().fold(0.0f32, |max, x| max.max(x.abs())) * level_max_inverse);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@
 //! ŷ_k   = (c_k · span + 2¹⁴) >> 15                       c_k = round(32767 · level_k / level_max)
 //! t̂_k   = (ŷ_{k−1} + ŷ_k) >> 1
 //! cost  = Σ (x̂ − ŷ_{#{k : x̂ > t̂_k}})²                  in u64, any order
-//! scale = fl(fl(span · 2^(e − 12)) · fl(1/level_max))
+//! scale = storable(fl(fl(span · 2^(e − 12)) · fl(1/level_max)))
 //! ```
 //!
 //! A negative candidate is the same computation on −x̂, and its scale is negated. The least cost wins; between equal
@@ -25,6 +25,7 @@
 
 use crate::codebook::Codebooks;
 use crate::grouping::GroupLength;
+use crate::tensor::flush;
 
 /// How a group's scale is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,17 @@ pub enum ScaleRule {
     Search,
     /// The candidate of least squared error, positive or negative.
     SignedSearch,
+}
+
+impl ScaleRule {
+    /// `absmax`, `search` or `signed-search`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absmax => "absmax",
+            Self::Search => "search",
+            Self::SignedSearch => "signed-search",
+        }
+    }
 }
 
 /// Denominator of candidate numerators.
@@ -88,6 +100,24 @@ impl ScaleSearch {
             level_max_inverse: 1.0 / max,
         }
     }
+}
+
+/// A computed scale as it is stored: flush(s), magnitudes beyond the largest f32 becoming the largest f32.
+///
+/// ```
+/// use quant_core::scale::storable;
+/// assert_eq!(storable(f32::NEG_INFINITY), f32::MIN);
+/// assert_eq!(storable(1e-40), 0.0);
+/// ```
+#[inline]
+pub fn storable(scale: f32) -> f32 {
+    flush(scale.clamp(f32::MIN, f32::MAX))
+}
+
+/// The span of a candidate: numerator / 1024 of the largest scaled magnitude, rounded half up.
+#[inline]
+pub fn span(absmax_scaled: i32, numerator: i32) -> i32 {
+    (absmax_scaled * numerator + RATIO_ONE / 2) / RATIO_ONE
 }
 
 fn numerators(level_count: usize, length: GroupLength) -> Vec<i32> {

@@ -1,1 +1,164 @@
 //! CPU kernels of quant: rayon and SIMD.
+//!
+//! [`Cpu`] implements [`quant_core::backend::Backend`]. Every verb has a file of its own with a portable kernel, which
+//! is always compiled and which the compiler vectorises for the chosen [`SimdLevel`], and where that is not enough a
+//! kernel in AVX-512 intrinsics beside it. Results do not depend on the level, the chunk length or the thread count.
+
+mod absmax_scales;
+mod codes;
+mod decode;
+mod distortion;
+mod encode;
+mod first_not_finite;
+mod fit_rows;
+mod histogram;
+mod level;
+mod samples;
+mod search_scales;
+mod value_histogram;
+mod work;
+
+use quant_core::backend::{Backend, Encoding, SamplesMut};
+use quant_core::codebook::Codebooks;
+use quant_core::design::{BinSums, Bins};
+use quant_core::grouping::Grouping;
+use quant_core::measure::Distortion;
+use quant_core::scale::ScaleSearch;
+use quant_core::tensor::{Matrix, NotFinite, Samples};
+use std::convert::Infallible;
+
+pub use level::SimdLevel;
+
+/// How a [`Cpu`] works; none of it changes results.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuOptions {
+    /// Threads of its own; none for as many as the machine has.
+    pub threads: Option<usize>,
+    /// Samples of a work item. Long enough to hide scheduling, short enough to balance; tests set 7.
+    pub chunk_len: usize,
+    /// Instructions to use; none for the best that the machine has.
+    pub level: Option<SimdLevel>,
+}
+
+impl Default for CpuOptions {
+    fn default() -> Self {
+        Self { threads: None, chunk_len: 1 << 16, level: None }
+    }
+}
+
+/// Why a [`Cpu`] could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    /// The machine lacks the instructions asked for.
+    #[error("this machine has no {0} instructions")]
+    LevelUnavailable(SimdLevel),
+    /// A work item of no samples.
+    #[error("chunk length is 0; at least 1 sample is needed")]
+    EmptyChunk,
+    /// The threads could not be started.
+    #[error("threads could not be started")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+/// The CPU backend.
+#[derive(Debug)]
+pub struct Cpu {
+    pool: rayon::ThreadPool,
+    chunk_len: usize,
+    level: level::Level,
+}
+
+impl Cpu {
+    /// Starts the threads.
+    pub fn new(options: CpuOptions) -> Result<Self, CpuError> {
+        if options.chunk_len == 0 {
+            return Err(CpuError::EmptyChunk);
+        }
+        let wanted = options.level.unwrap_or_else(SimdLevel::best);
+        let level = level::Level::new(wanted).ok_or(CpuError::LevelUnavailable(wanted))?;
+        let threads = options.threads.unwrap_or(0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(CpuError::Threads)?;
+        Ok(Self { pool, chunk_len: options.chunk_len, level })
+    }
+
+    /// The instructions in use.
+    pub fn level(&self) -> SimdLevel {
+        self.level.simd()
+    }
+
+    /// The threads in use.
+    pub fn thread_count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}
+
+impl Backend for Cpu {
+    type Fault = Infallible;
+
+    fn name(&self) -> String {
+        format!("cpu ({}, {} threads)", self.level(), self.thread_count())
+    }
+
+    fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, Infallible> {
+        Ok(first_not_finite::first_not_finite(self, samples))
+    }
+
+    fn absmax_scales(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        level_max_inverse: f32,
+        scales: &mut [f32],
+    ) -> Result<(), Infallible> {
+        absmax_scales::absmax_scales(self, matrix, grouping, level_max_inverse, scales);
+        Ok(())
+    }
+
+    fn search_scales(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        search: &ScaleSearch,
+        scales: &mut [f32],
+    ) -> Result<(), Infallible> {
+        search_scales::search_scales(self, matrix, grouping, search, scales);
+        Ok(())
+    }
+
+    fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Infallible> {
+        encode::encode(self, matrix, encoding, packed);
+        Ok(())
+    }
+
+    fn decode(&self, packed: &[u8], encoding: &Encoding<'_>, samples: &mut SamplesMut<'_>) -> Result<(), Infallible> {
+        decode::decode(self, packed, encoding, samples);
+        Ok(())
+    }
+
+    fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8]) -> Result<Distortion, Infallible> {
+        Ok(distortion::distortion(self, matrix, encoding, packed))
+    }
+
+    fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, Infallible> {
+        Ok(value_histogram::value_histogram(self, samples))
+    }
+
+    fn histogram(
+        &self,
+        matrix: Matrix<'_>,
+        normalisation: Option<(Grouping, &[f32])>,
+        bins: &Bins,
+    ) -> Result<BinSums, Infallible> {
+        Ok(histogram::histogram(self, matrix, normalisation, bins))
+    }
+
+    fn fit_rows(
+        &self,
+        matrix: Matrix<'_>,
+        normalisation: Option<(Grouping, &[f32])>,
+        weights: Option<&[f32]>,
+        level_count: usize,
+    ) -> Result<Codebooks, Infallible> {
+        Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))
+    }
+}

@@ -1,3 +1,31 @@
-//! Façade of quant: recipes, checkpoints in and out, pipeline.
+//! The façade of `quant`: a checkpoint in, a quantized checkpoint out.
+//!
+//! ```no_run
+//! use quant::{checkpoint::Checkpoint, device::Device, pipeline};
+//! # fn main() -> Result<(), quant::Error> {
+//! let checkpoint = Checkpoint::open("model".as_ref())?;
+//! let options = pipeline::Options::new(quant::Recipe::preset("nf4")?);
+//! let report = pipeline::run(&checkpoint, "model-nf4".as_ref(), &options, &Device::cpu(None)?, &pipeline::Silent)?;
+//! println!("{:.3} bits, {:?} dB", report.totals.rate_bits, report.totals.sqnr_db);
+//! # Ok(()) }
+//! ```
 
 pub mod checkpoint;
+pub mod compare;
+pub mod decoded;
+pub mod dequantize;
+pub mod device;
+mod error;
+mod files;
+pub mod inspect;
+pub mod outputs;
+mod partial;
+pub mod pipeline;
+pub mod plan;
+pub mod report;
+pub mod select;
+mod transpose;
+mod work;
+
+pub use error::Error;
+pub use quant_core::recipe::Recipe;

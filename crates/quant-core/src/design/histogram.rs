@@ -35,10 +35,10 @@ impl Bins {
         (((x - self.low) * self.inverse_width) as usize).min(self.count - 1)
     }
 
-    /// `x` in fixed point.
+    /// `x` in fixed point, saturated to 32 bits so that samples far outside the range cannot overflow a sum.
     #[inline]
     pub fn fixed(&self, x: f32) -> i64 {
-        (x * crate::reference::power_of_two(self.fraction_bits)).round_ties_even() as i64
+        i64::from((x * crate::reference::power_of_two(self.fraction_bits)).round_ties_even() as i32)
     }
 
     /// A fixed-point sum as a number.

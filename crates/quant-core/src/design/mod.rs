@@ -2,6 +2,7 @@
 
 pub mod float_format;
 mod histogram;
+pub mod lloyd;
 pub mod normal_float;
 pub mod optimal;
 pub mod uniform;

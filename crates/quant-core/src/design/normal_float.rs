@@ -1,4 +1,6 @@
-//! NormalFloat codebooks.
+//! NormalFloat codebooks: levels at equally likely quantiles of a normal, scaled to ±1.
+
+use crate::source::special::normal_tail_quantile;
 
 /// The 16 published NF4 levels (Dettmers et al. 2023, QLoRA, appendix E), as bitsandbytes decodes them.
 pub const NF4_LEVELS: [f32; 16] = [
@@ -19,3 +21,74 @@ pub const NF4_LEVELS: [f32; 16] = [
     0.722_956_84,
     1.0,
 ];
+
+/// The 2^`bits` NormalFloat levels, ascending from −1 to 1 with one 0; unitless, to be multiplied by an absmax scale.
+///
+/// For 4 bits these are the published [`NF4_LEVELS`], so that files agree with bitsandbytes bit for bit; other widths
+/// come from [`construct`] with normal quantiles. Source: Dettmers et al. 2023.
+///
+/// ```
+/// use quant_core::design::normal_float::levels;
+/// assert_eq!(levels(4)[1], -0.6961928009986877);
+/// assert_eq!(levels(3).len(), 8);
+/// ```
+///
+/// # Panics
+///
+/// Outside 2 to 8 bits.
+pub fn levels(bits: u32) -> Vec<f32> {
+    if bits == 4 {
+        return NF4_LEVELS.to_vec();
+    }
+    construct(bits, normal_tail_quantile).into_iter().map(|y| y as f32).collect()
+}
+
+/// The NormalFloat construction over any symmetric density, given by the quantile of its upper tail.
+///
+/// 2^{k−1} + 1 equally spaced probabilities from ½ to 1 − δ give 2^{k−1} levels above 0, 2^{k−1} of them give
+/// 2^{k−1} − 1 levels below; δ = ½(1/2^{k+1} + 1/(2^{k+1} − 2)); the two zeros at ½ are one level; all are divided by
+/// the largest. Source: `create_normal_map` of bitsandbytes, which QLoRA's appendix E follows.
+///
+/// # Panics
+///
+/// Outside 2 to 8 bits.
+pub fn construct(bits: u32, tail_quantile: impl Fn(f64) -> f64) -> Vec<f64> {
+    assert!((2..=8).contains(&bits), "2 to 8 bits");
+    let half = 1usize << (bits - 1);
+    let outer = tail_quantile(tail_probability(bits));
+    let side = |count: usize| -> Vec<f64> {
+        let step = (0.5 - tail_probability(bits)) / count as f64;
+        (1..=count).map(|i| tail_quantile(0.5 - step * i as f64) / outer).collect()
+    };
+    let below = side(half - 1).into_iter().rev().map(|y| -y);
+    below.chain([0.0]).chain(side(half)).map(|y| y.clamp(-1.0, 1.0)).collect()
+}
+
+/// δ = ½(1/2^{k+1} + 1/(2^{k+1} − 2)), the probability beyond the outer level.
+fn tail_probability(bits: u32) -> f64 {
+    let count = f64::from(1u32 << (bits + 1));
+    0.5 * (1.0 / count + 1.0 / (count - 2.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_construction_gives_the_published_levels() {
+        for (ours, published) in construct(4, normal_tail_quantile).into_iter().zip(NF4_LEVELS) {
+            assert!((ours - f64::from(published)).abs() < 2e-7, "{ours} against {published}");
+        }
+    }
+
+    #[test]
+    fn every_width_ascends_from_minus_one_to_one_through_zero() {
+        for bits in 2..=8 {
+            let levels = levels(bits);
+            assert_eq!(levels.len(), 1 << bits);
+            assert!(levels.windows(2).all(|w| w[0] < w[1]), "{bits} bits: {levels:?}");
+            assert_eq!((levels[0], levels[levels.len() - 1]), (-1.0, 1.0));
+            assert_eq!(levels[(1 << (bits - 1)) - 1], 0.0);
+        }
+    }
+}

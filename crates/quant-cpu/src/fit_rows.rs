@@ -1,0 +1,28 @@
+//! Exact 1-D k-means of each row, rows shared out among threads. Class: exact, since every row is fitted alone.
+
+use crate::Cpu;
+use crate::samples::{load, normalise};
+use quant_core::codebook::Codebooks;
+use quant_core::design::optimal;
+use quant_core::grouping::Grouping;
+use quant_core::tensor::Matrix;
+use rayon::prelude::*;
+
+pub(crate) fn fit_rows(
+    cpu: &Cpu,
+    matrix: Matrix<'_>,
+    normalisation: Option<(Grouping, &[f32])>,
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Codebooks {
+    let columns = matrix.columns();
+    let fit = |row: usize| {
+        let mut samples = vec![0.0; columns];
+        load(matrix.samples(), row * columns, &mut samples);
+        normalise(&mut samples, row, 0..columns, normalisation);
+        let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
+        optimal::fit_levels(&samples, row_weights, level_count)
+    };
+    let levels: Vec<_> = cpu.pool.install(|| (0..matrix.rows()).into_par_iter().map(fit).collect());
+    Codebooks::from_levels(level_count, levels)
+}

@@ -1,0 +1,73 @@
+//! What can go wrong, and whose turn it is: the caller's (refused input) or the machine's (fault).
+
+use std::path::{Path, PathBuf};
+
+use quant_core::recipe::RecipeError;
+
+use crate::checkpoint::CheckpointError;
+
+/// Every failure of the façade.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The recipe makes no sense.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A weight is NaN or infinite.
+    #[error("{}: tensor \"{tensor}\": weight {index} is {value}; every weight must be finite", file.display())]
+    NotFinite {
+        /// File that holds the tensor.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Row-major position in the tensor as stored.
+        index: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// Input refused for a reason that the message tells in full.
+    #[error("{0}")]
+    Refused(String),
+    /// A file could not be written, made or moved.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The device failed.
+    #[error("{device}: {message}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl Error {
+    /// True when the caller can fix it by giving other input: exit code 2. Otherwise a fault: exit code 1.
+    pub fn is_refused_input(&self) -> bool {
+        match self {
+            Self::Checkpoint(error) => error.is_refused_input(),
+            Self::Recipe(_) | Self::NotFinite { .. } | Self::Refused(_) => true,
+            Self::Io { .. } | Self::Device { .. } => false,
+        }
+    }
+
+    /// Refuses input with a formatted message.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::Refused(message.into())
+    }
+
+    /// For `map_err`: an I/O failure of `action` on `path`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

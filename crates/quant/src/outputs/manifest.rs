@@ -1,0 +1,139 @@
+//! The versioned block of metadata in a native file: everything needed to decode it.
+
+use std::collections::BTreeMap;
+
+use quant_core::codes::BitWidth;
+use quant_core::grouping::GroupLength;
+use serde::{Deserialize, Serialize};
+
+use super::Subject;
+
+/// The key in the safetensors `__metadata__`.
+pub const KEY: &str = "quant.manifest";
+/// The version written, and the only one read.
+pub const VERSION: u32 = 1;
+
+/// What a native file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Program and version that wrote the file.
+    pub generator: String,
+    /// The recipe, in words.
+    pub recipe: String,
+    /// The quantized tensors by name; all others are stored as they were.
+    pub tensors: BTreeMap<String, QuantizedTensor>,
+}
+
+/// How one tensor is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantizedTensor {
+    /// Its shape before quantization.
+    pub shape: Vec<usize>,
+    /// Its dtype before quantization: `F32`, `F16`, `BF16`, or a GGUF type that was read as F32.
+    pub dtype: String,
+    /// The dtype that it decodes to unless another is asked for.
+    pub decoded_dtype: String,
+    /// The recipe, in words.
+    pub method: String,
+    /// Bits of a code.
+    pub bit_width: u32,
+    /// Matrices in the tensor: 1, or the number of experts.
+    pub matrix_count: usize,
+    /// Rows of each matrix as quantized.
+    pub rows: usize,
+    /// Columns of each matrix as quantized.
+    pub columns: usize,
+    /// Codebooks of each matrix: 1, or one per row.
+    pub codebook_count: usize,
+    /// Whether the stored tensor is the transpose of the matrix.
+    pub transposed: bool,
+    /// Which samples share a scale.
+    pub group: Group,
+    /// How scales are stored.
+    pub scales: Scales,
+}
+
+/// Which samples share a scale, as a file says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// This many samples of a row.
+    Samples(usize),
+    /// A row.
+    Row,
+    /// A matrix.
+    Tensor,
+}
+
+/// How scales are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scales {
+    /// There are none.
+    None,
+    /// One f32 per group.
+    F32,
+    /// 8-bit codes, nested scales and an offset.
+    Double,
+}
+
+impl Manifest {
+    /// A manifest with no tensor yet.
+    pub fn new(recipe: &impl std::fmt::Display) -> Self {
+        let generator = concat!("quant ", env!("CARGO_PKG_VERSION")).to_owned();
+        Self { version: VERSION, generator, recipe: recipe.to_string(), tensors: BTreeMap::new() }
+    }
+}
+
+impl QuantizedTensor {
+    /// The description of a tensor about to be written.
+    pub fn of(subject: &Subject<'_>) -> Self {
+        let (m, recipe) = (&subject.matrices, subject.recipe);
+        let decoded = subject.entry.dtype.float().expect("only float tensors are quantized");
+        Self {
+            shape: subject.entry.shape.clone(),
+            dtype: subject.entry.dtype.name(),
+            decoded_dtype: decoded.name().to_owned(),
+            method: recipe.to_string(),
+            bit_width: recipe.bit_width.bits() as u32,
+            matrix_count: m.count,
+            rows: m.rows,
+            columns: m.columns,
+            codebook_count: recipe.codebook_count(m.rows),
+            transposed: m.transposed,
+            group: Group::from(recipe.group),
+            scales: match (recipe.scale, recipe.double_quant) {
+                (None, _) => Scales::None,
+                (Some(_), false) => Scales::F32,
+                (Some(_), true) => Scales::Double,
+            },
+        }
+    }
+
+    /// Bits of a code, checked.
+    pub fn bit_width(&self) -> Option<BitWidth> {
+        BitWidth::new(self.bit_width).ok()
+    }
+}
+
+impl From<GroupLength> for Group {
+    fn from(length: GroupLength) -> Self {
+        match length {
+            GroupLength::Samples(n) => Self::Samples(n),
+            GroupLength::Row => Self::Row,
+            GroupLength::Tensor => Self::Tensor,
+        }
+    }
+}
+
+impl From<Group> for GroupLength {
+    fn from(group: Group) -> Self {
+        match group {
+            Group::Samples(n) => Self::Samples(n),
+            Group::Row => Self::Row,
+            Group::Tensor => Self::Tensor,
+        }
+    }
+}

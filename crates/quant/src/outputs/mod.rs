@@ -1,0 +1,110 @@
+//! What is written: which stored tensors stand for a quantized one, in each target format.
+
+pub mod bitsandbytes;
+pub mod dense;
+pub mod manifest;
+pub mod native;
+
+use quant_core::quantize::Quantized;
+use quant_core::recipe::Recipe;
+use quant_core::tensor::Dtype;
+
+use crate::checkpoint::{Checkpoint, Source, TensorEntry};
+use crate::error::Error;
+use crate::plan::Matrices;
+
+/// The format of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Packed codes, levels and scales in safetensors, see docs/format.md.
+    Native,
+    /// What transformers and bitsandbytes load as pre-quantized NF4 or FP4.
+    Bitsandbytes,
+    /// Decoded weights that any runtime loads.
+    Dense {
+        /// Their dtype; each tensor's own when `None`.
+        dtype: Option<Dtype>,
+    },
+}
+
+/// One stored tensor of the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Its name.
+    pub name: String,
+    /// Its dtype.
+    pub dtype: safetensors::Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl Piece {
+    pub(crate) fn new(name: String, dtype: safetensors::Dtype, shape: Vec<usize>) -> Self {
+        Self { name, dtype, shape }
+    }
+
+    /// Bytes of its data.
+    pub fn byte_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
+}
+
+/// A tensor that is written quantized.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The tensor as read.
+    pub entry: &'a TensorEntry,
+    /// Its matrices.
+    pub matrices: Matrices,
+    /// How they are quantized.
+    pub recipe: &'a Recipe,
+}
+
+impl Target {
+    /// `native`, `bitsandbytes` or `dense`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Bitsandbytes => "bitsandbytes",
+            Self::Dense { .. } => "dense",
+        }
+    }
+
+    /// Refuses a recipe or a source that the target cannot express at all.
+    pub fn check_recipe(&self, checkpoint: &Checkpoint, recipe: &Recipe) -> Result<(), Error> {
+        if *self != Self::Bitsandbytes {
+            return Ok(());
+        }
+        if checkpoint.source() != Source::Folder || checkpoint.config().is_none() {
+            let path = checkpoint.path().display();
+            return Err(Error::refused(format!("{path}: --to bitsandbytes needs a model folder with a config.json")));
+        }
+        bitsandbytes::check_recipe(recipe)
+    }
+
+    /// Why this tensor must stay dense in this target, if it must.
+    pub fn reason_against(&self, name: &str, matrices: &Matrices, recipe: &Recipe) -> Option<String> {
+        match self {
+            Self::Bitsandbytes => bitsandbytes::reason_against(name, matrices, recipe),
+            Self::Native | Self::Dense { .. } => None,
+        }
+    }
+
+    /// The stored tensors of a quantized one, in the order of [`Target::bytes`].
+    pub fn pieces(&self, subject: &Subject<'_>) -> Vec<Piece> {
+        match self {
+            Self::Native => native::pieces(subject),
+            Self::Bitsandbytes => bitsandbytes::pieces(subject),
+            Self::Dense { dtype } => vec![dense::piece(subject, *dtype)],
+        }
+    }
+
+    /// The data of those pieces; native and bitsandbytes re-order codes and scales, dense needs [`dense::bytes`].
+    pub(crate) fn bytes(&self, subject: &Subject<'_>, quantized: &[Quantized]) -> Vec<Vec<u8>> {
+        match self {
+            Self::Native => native::bytes(quantized),
+            Self::Bitsandbytes => bitsandbytes::bytes(subject, quantized),
+            Self::Dense { .. } => unreachable!("dense output is decoded by the device"),
+        }
+    }
+}

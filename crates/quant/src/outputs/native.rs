@@ -1,0 +1,83 @@
+//! The native format: for a quantized tensor `P`, `P.codes`, `P.levels` and, where there are scales, `P.scales`.
+//! docs/format.md is its specification.
+
+use quant_core::double_quant::NESTED_LENGTH;
+use quant_core::grouping::Grouping;
+use quant_core::quantize::Quantized;
+use safetensors::Dtype;
+
+use super::manifest::{Group, QuantizedTensor, Scales};
+use super::{Piece, Subject};
+
+/// Packed codes, U8 `[rows, row_bytes]`.
+pub const CODES: &str = "codes";
+/// Levels, F32 `[codebooks, levels]`.
+pub const LEVELS: &str = "levels";
+/// Scales, F32 `[groups]`, or U8 `[groups]` when quantized in their turn.
+pub const SCALES: &str = "scales";
+/// Nested scales, F32 `[⌈groups / 256⌉]`.
+pub const NESTED: &str = "scales.nested";
+/// Offset of the scales, F32 `[1]`.
+pub const OFFSET: &str = "scales.offset";
+
+pub(super) fn pieces(subject: &Subject<'_>) -> Vec<Piece> {
+    stored_pieces(&subject.entry.name, &QuantizedTensor::of(subject)).expect("a recipe has 2 to 8 bits")
+}
+
+/// The stored tensors of one that `tensor` describes, or `None` when the description contradicts itself.
+pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>> {
+    let piece = |suffix: &str, dtype, shape| Piece::new(format!("{name}.{suffix}"), dtype, shape);
+    let (count, bit_width) = (tensor.matrix_count, tensor.bit_width()?);
+    let weights = tensor.rows.checked_mul(tensor.columns)?.checked_mul(count)?;
+    let shape_product = tensor.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))?;
+    let codebooks_fit = tensor.codebook_count == 1 || tensor.codebook_count == tensor.rows;
+    if weights == 0 || weights != shape_product || !codebooks_fit || tensor.group == Group::Samples(0) {
+        return None;
+    }
+    let row_len = bit_width.row_len_bytes(tensor.columns);
+    let level_shape = [tensor.codebook_count, bit_width.level_count()];
+    let mut pieces = vec![
+        piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
+        piece(LEVELS, Dtype::F32, stacked(count, &level_shape)),
+    ];
+    let groups = Grouping::new(tensor.rows, tensor.columns, tensor.group.into()).group_count();
+    match tensor.scales {
+        Scales::None => {}
+        Scales::F32 => pieces.push(piece(SCALES, Dtype::F32, stacked(count, &[groups]))),
+        Scales::Double => {
+            pieces.push(piece(SCALES, Dtype::U8, stacked(count, &[groups])));
+            pieces.push(piece(NESTED, Dtype::F32, stacked(count, &[groups.div_ceil(NESTED_LENGTH)])));
+            pieces.push(piece(OFFSET, Dtype::F32, stacked(count, &[1])));
+        }
+    }
+    Some(pieces)
+}
+
+/// Fused tensors have one more axis in front.
+fn stacked(count: usize, shape: &[usize]) -> Vec<usize> {
+    let mut stacked = if count > 1 { vec![count] } else { vec![] };
+    stacked.extend_from_slice(shape);
+    stacked
+}
+
+pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
+    let join = |part: &dyn Fn(&Quantized) -> Vec<u8>| quantized.iter().flat_map(part).collect::<Vec<u8>>();
+    let mut bytes = vec![join(&|q| q.packed.clone()), join(&|q| f32_bytes(q.codebooks.all_levels()))];
+    match quantized.first() {
+        Some(Quantized { double_quantized: Some(_), .. }) => {
+            let twice = |q: &Quantized| q.double_quantized.clone().expect("one recipe for all matrices");
+            bytes.push(join(&|q| twice(q).codes));
+            bytes.push(join(&|q| f32_bytes(&twice(q).nested_scales)));
+            bytes.push(join(&|q| f32_bytes(&[twice(q).offset])));
+        }
+        Some(Quantized { scales: Some(_), .. }) => {
+            bytes.push(join(&|q| f32_bytes(q.scales.as_deref().expect("one recipe for all matrices"))));
+        }
+        _ => {}
+    }
+    bytes
+}
+
+pub(super) fn f32_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}

@@ -1,0 +1,242 @@
+//! The main job: a checkpoint in, a quantized checkpoint out.
+//!
+//! One thread reads the next tensor while the device quantizes the present one; pieces are written at offsets laid out
+//! beforehand. Resident at any moment: two tensors as stored, and the codes of one.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
+
+use quant_core::recipe::Recipe;
+
+use crate::checkpoint::{AlignedBytes, Checkpoint};
+use crate::device::{Device, with_backend};
+use crate::error::Error;
+use crate::files::OutputFiles;
+use crate::outputs::{Subject, Target};
+use crate::partial::{Earlier, Finished, Identity, Partial};
+use crate::plan::{Action, Plan, planned_bits};
+use crate::report::{Circumstances, Report, TensorReport};
+use crate::select::Selection;
+
+/// Everything a run is told.
+#[derive(Debug)]
+pub struct Options {
+    /// How to quantize.
+    pub recipe: Recipe,
+    /// What to write.
+    pub target: Target,
+    /// Which tensors.
+    pub selection: Selection,
+    /// Refuse to leave a wanted tensor dense.
+    pub strict: bool,
+    /// Continue an unfinished run.
+    pub resume: bool,
+    /// Replace an earlier output, and discard an unfinished run.
+    pub overwrite: bool,
+}
+
+impl Options {
+    /// Native output, default selection, nothing special.
+    pub fn new(recipe: Recipe) -> Self {
+        let (target, selection) = (Target::Native, Selection::default());
+        Self { recipe, target, selection, strict: false, resume: false, overwrite: false }
+    }
+}
+
+/// What a run tells while it works. All methods do nothing by default.
+pub trait Progress: Sync {
+    /// The plan is made: `tensor_count` tensors of `byte_len` bytes in all, of which `done` bytes are there already.
+    fn begin(&self, tensor_count: usize, byte_len: u64, done: u64) {
+        let _ = (tensor_count, byte_len, done);
+    }
+    /// A tensor is begun.
+    fn tensor(&self, name: &str) {
+        let _ = name;
+    }
+    /// A tensor is done; `byte_len` bytes of the source are behind us.
+    fn finished(&self, report: &TensorReport, byte_len: u64) {
+        let _ = (report, byte_len);
+    }
+}
+
+/// Tells nothing.
+#[derive(Debug)]
+pub struct Silent;
+impl Progress for Silent {}
+
+/// Memory that a run of this checkpoint promises to stay below: 3 × the largest tensor as f32 + 200 MB.
+pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint) -> u64 {
+    let weights = checkpoint.tensors().iter().map(|t| t.shape.iter().product::<usize>() as u64).max();
+    12 * weights.unwrap_or(0) + 200_000_000
+}
+
+/// Sizes and rates without reading a weight.
+pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<Vec<TensorReport>, Error> {
+    let plan = plan(checkpoint, options)?;
+    let report = |(entry, action): (&crate::checkpoint::TensorEntry, &Action)| {
+        let bits = planned_bits(entry, action, &options.recipe);
+        let (name, shape, dtype) = (&entry.name, &entry.shape, entry.dtype.name());
+        match action {
+            Action::Dense { reason, substituted } => {
+                TensorReport::dense(name, shape, &dtype, bits.total_bits(), reason.clone(), *substituted)
+            }
+            Action::Quantize(_) => TensorReport::planned(name, shape, &dtype, options.recipe.to_string(), &bits),
+        }
+    };
+    Ok(checkpoint.tensors().iter().zip(&plan.actions).map(report).collect())
+}
+
+fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
+    Plan::new(checkpoint, &options.recipe, &options.target, &options.selection, options.strict)
+}
+
+/// Quantizes `checkpoint` into `output`: a folder for a folder, a file for a file.
+pub fn run(
+    checkpoint: &Checkpoint,
+    output: &Path,
+    options: &Options,
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<Report, Error> {
+    let start = Instant::now();
+    let plan = plan(checkpoint, options)?;
+    let files = OutputFiles::of_run(checkpoint, &plan, options, output)?;
+    let identity = identity(checkpoint, options, &plan);
+    let circumstances = |seconds| circumstances(checkpoint, options, &files, device, seconds);
+    if options.resume
+        && let Some(earlier) = Partial::finished_before(output, &identity, checkpoint.tensors().len())?
+    {
+        let seconds = earlier.seconds;
+        return Ok(Report::new(earlier.into_reports(), circumstances(seconds)));
+    }
+    crate::files::refuse_collisions(checkpoint, output, options.overwrite)?;
+    crate::files::refuse_to_lose(output, &files)?;
+    let (partial, earlier) = Partial::open(output, &identity, options.resume, options.overwrite)?;
+    let mut job = Job { checkpoint, plan: &plan, options, files: &files, partial, start, earlier };
+    files.create(job.partial.folder(), !job.earlier.finished.is_empty())?;
+    let tensors = job.work(device, progress)?;
+    let seconds = job.seconds();
+    files.carry_side_files(checkpoint, job.partial.folder())?;
+    crate::files::clear_old_output(output)?;
+    job.partial.finish(files.single())?;
+    Ok(Report::new(tensors, circumstances(seconds)))
+}
+
+fn circumstances(
+    checkpoint: &Checkpoint,
+    options: &Options,
+    files: &OutputFiles,
+    device: &Device,
+    seconds: f64,
+) -> Circumstances {
+    Circumstances {
+        source_len_bytes: checkpoint.tensors().iter().map(|t| t.byte_len).sum(),
+        output_len_bytes: files.data_len_bytes(),
+        seconds,
+        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint),
+        recipe: options.recipe.to_string(),
+        target: options.target.name().into(),
+        device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
+    }
+}
+
+fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity {
+    let choice: Vec<u8> = plan.actions.iter().map(|a| u8::from(matches!(a, Action::Quantize(_)))).collect();
+    let choice = crc32fast::hash(&choice);
+    Identity {
+        version: env!("CARGO_PKG_VERSION").into(),
+        input: checkpoint.fingerprint(),
+        instruction: format!("{} to {:?}, choice of tensors {choice:08x}", options.recipe, options.target),
+    }
+}
+
+struct Job<'a> {
+    checkpoint: &'a Checkpoint,
+    plan: &'a Plan,
+    options: &'a Options,
+    files: &'a OutputFiles,
+    partial: Partial,
+    start: Instant,
+    earlier: Earlier,
+}
+
+impl Job<'_> {
+    fn seconds(&self) -> f64 {
+        self.earlier.seconds + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Works through all tensors that are not there yet; reports in the checkpoint's order.
+    fn work(&mut self, device: &Device, progress: &dyn Progress) -> Result<Vec<TensorReport>, Error> {
+        let tensors = self.checkpoint.tensors();
+        let mut reports: Vec<Option<TensorReport>> = vec![None; tensors.len()];
+        let mut done_len = 0;
+        for (index, report) in reports.iter_mut().enumerate() {
+            if let Some(finished) = self.earlier.finished.get(&index)
+                && self.files.holds(self.partial.folder(), index, &finished.checksums)
+            {
+                *report = Some(finished.report.clone());
+                done_len += tensors[index].byte_len;
+            }
+        }
+        progress.begin(tensors.len(), tensors.iter().map(|t| t.byte_len).sum(), done_len);
+        let todo: Vec<usize> = (0..tensors.len()).filter(|&i| reports[i].is_none()).collect();
+        let checkpoint = self.checkpoint;
+        let to_read: Vec<usize> = todo.iter().copied().filter(|&i| self.subject(i).is_some()).collect();
+        std::thread::scope(|scope| {
+            // A rendezvous: the reader holds one tensor ready and no more.
+            let (sender, receiver) = sync_channel(0);
+            scope.spawn(move || {
+                for index in to_read {
+                    if sender.send(checkpoint.read_samples(index)).is_err() {
+                        return;
+                    }
+                }
+            });
+            for index in todo {
+                progress.tensor(&tensors[index].name);
+                let finished = self.tensor(index, device, &receiver)?;
+                self.partial.record(&finished)?;
+                progress.finished(&finished.report, tensors[index].byte_len);
+                reports[index] = Some(finished.report);
+            }
+            Ok::<(), Error>(())
+        })?;
+        Ok(reports.into_iter().map(|r| r.expect("every tensor was found or made")).collect())
+    }
+
+    fn subject(&self, index: usize) -> Option<Subject<'_>> {
+        let Action::Quantize(matrices) = self.plan.actions[index] else { return None };
+        Some(Subject { entry: &self.checkpoint.tensors()[index], matrices, recipe: &self.options.recipe })
+    }
+
+    fn tensor(
+        &self,
+        index: usize,
+        device: &Device,
+        receiver: &Receiver<Result<AlignedBytes, crate::checkpoint::CheckpointError>>,
+    ) -> Result<Finished, Error> {
+        let folder = self.partial.folder();
+        let (checksums, report) = match self.subject(index) {
+            Some(subject) => {
+                let bytes = receiver.recv().expect("the reader sends every tensor or an error")?;
+                let (checkpoint, target) = (self.checkpoint, &self.options.target);
+                let done = with_backend!(device, backend => {
+                    crate::work::quantize_tensor(backend, checkpoint, &subject, target, bytes)
+                })?;
+                (self.files.write(folder, index, &done.pieces)?, done.report)
+            }
+            None => (vec![self.files.copy(folder, index, self.checkpoint, index)?], self.dense_report(index)),
+        };
+        Ok(Finished { tensor: index, checksums, seconds: self.seconds(), report })
+    }
+
+    fn dense_report(&self, index: usize) -> TensorReport {
+        let entry = &self.checkpoint.tensors()[index];
+        let Action::Dense { reason, substituted } = &self.plan.actions[index] else {
+            unreachable!("only dense tensors are copied")
+        };
+        let dtype = entry.dtype.name();
+        TensorReport::dense(&entry.name, &entry.shape, &dtype, 8 * entry.byte_len, reason.clone(), *substituted)
+    }
+}

@@ -1,0 +1,174 @@
+//! What happens to each tensor of a checkpoint, decided from names and shapes before a weight is read.
+
+use quant_core::quantize::stored_bits;
+use quant_core::rate::StoredBits;
+use quant_core::recipe::Recipe;
+
+use crate::checkpoint::{Checkpoint, StoredDtype, TensorEntry};
+use crate::error::Error;
+use crate::outputs::Target;
+use crate::select::Selection;
+
+/// The matrices of a tensor that is quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrices {
+    /// One, or as many as a fused tensor has experts.
+    pub count: usize,
+    /// Output channels of each.
+    pub rows: usize,
+    /// Input channels of each.
+    pub columns: usize,
+    /// Whether the tensor is stored `[in, out]`, as GPT-2's Conv1D weights are.
+    pub transposed: bool,
+}
+
+/// What happens to one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Its matrices are quantized.
+    Quantize(Matrices),
+    /// It is carried over as it is.
+    Dense {
+        /// Why.
+        reason: String,
+        /// True when the tensor was wanted quantized and only its shape, dtype or the target stand in the way.
+        substituted: bool,
+    },
+}
+
+/// The plan of a run: one action per tensor, in the checkpoint's order.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What happens to each tensor.
+    pub actions: Vec<Action>,
+}
+
+impl Plan {
+    /// Decides for every tensor. With `strict`, a substituted tensor is an error.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        recipe: &Recipe,
+        target: &Target,
+        selection: &Selection,
+        strict: bool,
+    ) -> Result<Self, Error> {
+        let tensors = checkpoint.tensors();
+        selection.check_used(tensors.iter().map(|t| t.name.as_str()))?;
+        target.check_recipe(checkpoint, recipe)?;
+        let conv1d = has_conv1d_weights(tensors);
+        let actions: Vec<Action> = tensors.iter().map(|t| action(t, recipe, target, selection, conv1d)).collect();
+        let plan = Self { actions };
+        if strict {
+            plan.refuse_substitutions(checkpoint)?;
+        }
+        if !plan.actions.iter().any(|a| matches!(a, Action::Quantize(_))) {
+            return Err(Error::refused(format!(
+                "{}: no tensor is left to quantize: of {} tensors, {}",
+                checkpoint.path().display(),
+                tensors.len(),
+                plan.dense_summary()
+            )));
+        }
+        Ok(plan)
+    }
+
+    fn refuse_substitutions(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        for (tensor, action) in checkpoint.tensors().iter().zip(&self.actions) {
+            if let Action::Dense { reason, substituted: true } = action {
+                let file = &checkpoint.shards()[tensor.shard].path;
+                let (file, name) = (file.display(), &tensor.name);
+                return Err(Error::refused(format!("{file}: tensor \"{name}\" would stay dense (--strict): {reason}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn dense_summary(&self) -> String {
+        let mut reasons: Vec<(&str, usize)> = Vec::new();
+        for action in &self.actions {
+            let Action::Dense { reason, .. } = action else { continue };
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, count)) => *count += 1,
+                None => reasons.push((reason, 1)),
+            }
+        }
+        if reasons.is_empty() {
+            return "none at all".into();
+        }
+        reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Bits that tensor `entry` will take: quantized by `recipe`, or as stored.
+pub fn planned_bits(entry: &TensorEntry, action: &Action, recipe: &Recipe) -> StoredBits {
+    match action {
+        Action::Quantize(matrices) => {
+            let mut bits = StoredBits::default();
+            for _ in 0..matrices.count {
+                bits.merge(&stored_bits(recipe, matrices.rows, matrices.columns));
+            }
+            bits
+        }
+        Action::Dense { .. } => StoredBits {
+            weight_count: entry.shape.iter().product::<usize>() as u64,
+            dense_bits: 8 * entry.byte_len,
+            ..StoredBits::default()
+        },
+    }
+}
+
+fn action(entry: &TensorEntry, recipe: &Recipe, target: &Target, selection: &Selection, conv1d: bool) -> Action {
+    if let Some(reason) = selection.reason_to_skip(&entry.name) {
+        return Action::Dense { reason, substituted: false };
+    }
+    match matrices(entry, !selection.include.is_empty(), conv1d) {
+        Err(dense) => dense,
+        Ok(matrices) => match target.reason_against(&entry.name, &matrices, recipe) {
+            Some(reason) => Action::Dense { reason, substituted: true },
+            None => Action::Quantize(matrices),
+        },
+    }
+}
+
+/// The matrices of a selected tensor, or why it has none. A vector counts as substituted only when it was asked for.
+fn matrices(entry: &TensorEntry, asked_for: bool, conv1d: bool) -> Result<Matrices, Action> {
+    let dense = |reason: String, substituted| Err(Action::Dense { reason, substituted });
+    if entry.dtype.float().is_none() {
+        return dense(format!("dtype {}", entry.dtype.name()), is_small_float(&entry.dtype));
+    }
+    let shape = entry.shape.as_slice();
+    if shape.iter().product::<usize>() == 0 {
+        return dense("empty".into(), false);
+    }
+    match *shape {
+        [] | [_] => dense(format!("{}-D", shape.len()), asked_for),
+        [rows, columns] if conv1d && is_conv1d_name(&entry.name) => {
+            Ok(Matrices { count: 1, rows: columns, columns: rows, transposed: true })
+        }
+        [rows, columns] => Ok(Matrices { count: 1, rows, columns, transposed: false }),
+        [count, rows, columns] if is_expert_name(&entry.name) => {
+            Ok(Matrices { count, rows, columns, transposed: false })
+        }
+        _ => dense(format!("{}-D and not a stack of experts", shape.len()), true),
+    }
+}
+
+fn is_small_float(dtype: &StoredDtype) -> bool {
+    let name = dtype.name();
+    name.starts_with('F') || name.contains('Q')
+}
+
+fn is_expert_name(name: &str) -> bool {
+    name.contains("expert") || name.contains("_exps")
+}
+
+/// GPT-2 stores its linear layers `[in, out]`. Told by the data: a fused `c_attn` is three times wider than tall there,
+/// and taller than wide where it is an ordinary linear layer.
+fn has_conv1d_weights(tensors: &[TensorEntry]) -> bool {
+    let fused = |t: &&TensorEntry| t.name.ends_with("attn.c_attn.weight") && t.shape.len() == 2;
+    tensors.iter().find(fused).is_some_and(|t| t.shape[1] == 3 * t.shape[0])
+}
+
+fn is_conv1d_name(name: &str) -> bool {
+    ["c_attn.weight", "c_proj.weight", "c_fc.weight", "q_attn.weight"].iter().any(|suffix| name.ends_with(suffix))
+}

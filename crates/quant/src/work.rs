@@ -1,0 +1,155 @@
+//! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
+
+use quant_core::backend::Backend;
+use quant_core::quantize::{QuantizeError, Quantized, quantize};
+use quant_core::rate::StoredBits;
+use quant_core::tensor::{Dtype, Matrix, Samples};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{AlignedBytes, Checkpoint};
+use crate::error::Error;
+use crate::outputs::{Subject, Target, dense};
+use crate::report::{Sums, TensorReport, hex};
+use crate::transpose::transposed;
+
+/// What one tensor became.
+pub(crate) struct Done {
+    /// Data of each piece.
+    pub pieces: Vec<AlignedOrPlain>,
+    /// What to report.
+    pub report: TensorReport,
+}
+
+/// Bytes of a piece, from whichever side made them.
+pub(crate) enum AlignedOrPlain {
+    /// Decoded weights.
+    Aligned(AlignedBytes),
+    /// Codes, levels, scales.
+    Plain(Vec<u8>),
+}
+
+impl std::ops::Deref for AlignedOrPlain {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Aligned(bytes) => bytes,
+            Self::Plain(bytes) => bytes,
+        }
+    }
+}
+
+/// Quantizes the tensor whose samples are `bytes`.
+pub(crate) fn quantize_tensor<B: Backend>(
+    backend: &B,
+    checkpoint: &Checkpoint,
+    subject: &Subject<'_>,
+    target: &Target,
+    bytes: AlignedBytes,
+) -> Result<Done, Error> {
+    let quantized = quantize_matrices(backend, checkpoint, subject, bytes)?;
+    let report = report(subject, &quantized);
+    let pieces = match target {
+        Target::Dense { dtype } => {
+            let dtype = dense::dtype(subject, *dtype);
+            let decoded = dense::bytes(backend, &quantized, dtype, subject.matrices.transposed);
+            vec![AlignedOrPlain::Aligned(decoded.map_err(|e| fault(backend, &e))?)]
+        }
+        _ => target.bytes(subject, &quantized).into_iter().map(AlignedOrPlain::Plain).collect(),
+    };
+    Ok(Done { pieces, report })
+}
+
+fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
+    Error::Device { device: backend.name(), message: error.to_string() }
+}
+
+fn quantize_matrices<B: Backend>(
+    backend: &B,
+    checkpoint: &Checkpoint,
+    subject: &Subject<'_>,
+    bytes: AlignedBytes,
+) -> Result<Vec<Quantized>, Error> {
+    let m = subject.matrices;
+    let dtype = subject.entry.dtype.float().expect("only float tensors are quantized");
+    // A transposed tensor is turned before anything else, so that rows are output channels from here on.
+    let bytes = if m.transposed { transposed(&bytes, m.columns, m.rows, dtype.byte_len()) } else { bytes };
+    let matrix_len = m.rows * m.columns * dtype.byte_len();
+    let quantize_one = |(index, bytes): (usize, &[u8])| {
+        let samples = samples(bytes, dtype);
+        let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
+        quantize(backend, matrix, subject.recipe).map_err(|error| match error {
+            QuantizeError::NotFinite(found) => {
+                let position = index * m.rows * m.columns + stored_position(subject, found.index);
+                Error::NotFinite {
+                    file: checkpoint.shards()[subject.entry.shard].path.clone(),
+                    tensor: subject.entry.name.clone(),
+                    index: position,
+                    value: found.value,
+                }
+            }
+            QuantizeError::Fault(error) => fault(backend, &error),
+        })
+    };
+    bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect()
+}
+
+/// Samples at any alignment: the second expert of a fused 16-bit tensor may start in the middle of a word.
+enum MaybeCopied<'a> {
+    View(Samples<'a>),
+    Copy(AlignedBytes, Dtype),
+}
+
+fn samples(bytes: &[u8], dtype: Dtype) -> MaybeCopied<'_> {
+    match Samples::from_bytes(bytes, dtype) {
+        Some(samples) => MaybeCopied::View(samples),
+        None => {
+            let mut copy = AlignedBytes::zeroed(bytes.len());
+            copy.copy_from_slice(bytes);
+            MaybeCopied::Copy(copy, dtype)
+        }
+    }
+}
+
+impl MaybeCopied<'_> {
+    fn view(&self) -> Samples<'_> {
+        match self {
+            Self::View(samples) => *samples,
+            Self::Copy(bytes, dtype) => Samples::from_bytes(bytes, *dtype).expect("an aligned copy"),
+        }
+    }
+}
+
+/// Where sample `index` of the matrix lies in the tensor as stored.
+fn stored_position(subject: &Subject<'_>, index: usize) -> usize {
+    let m = subject.matrices;
+    if m.transposed { index % m.columns * m.rows + index / m.columns } else { index }
+}
+
+fn report(subject: &Subject<'_>, quantized: &[Quantized]) -> TensorReport {
+    let mut bits = StoredBits::default();
+    let mut distortion = quantized[0].distortion.clone();
+    for (i, matrix) in quantized.iter().enumerate() {
+        bits.merge(&matrix.stored_bits());
+        if i > 0 {
+            distortion.merge(&matrix.distortion);
+        }
+    }
+    let sums = Sums::of(&distortion, &bits, codes_hash(quantized));
+    let entry = subject.entry;
+    TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
+}
+
+/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes.
+fn codes_hash(quantized: &[Quantized]) -> String {
+    let mut hash = Sha256::new();
+    for matrix in quantized {
+        for number in [matrix.bit_width.bits(), matrix.grouping.rows(), matrix.grouping.columns()] {
+            hash.update((number as u64).to_le_bytes());
+        }
+        for value in matrix.codebooks.all_levels().iter().chain(matrix.scales.iter().flatten()) {
+            hash.update(value.to_le_bytes());
+        }
+        hash.update(&matrix.packed);
+    }
+    hex(&hash.finalize())
+}

@@ -1,0 +1,144 @@
+//! Do the libraries that read our files agree with us?
+
+use crate::{demo, shell};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Compare with the real bitsandbytes and transformers
+///
+/// A long check that is run by hand: it needs a Python with torch, transformers, bitsandbytes, safetensors and numpy.
+/// Without --python it makes such an environment in .cache/interop (a download of some gigabytes, once).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: cargo xtask interop --only fixture\n         \
+                        cargo xtask interop --python ~/env/bin/python --model ~/models/smollm2")]
+pub struct Options {
+    /// An interpreter that has the libraries
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// A Llama as a Hugging Face folder; generated weights otherwise
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Run this check only; may be repeated
+    #[arg(long, value_name = "CHECK")]
+    only: Vec<Check>,
+    /// Write the fixture and the record again instead of comparing with them
+    #[arg(long)]
+    write: bool,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// The committed fixture is what bitsandbytes computes
+    Fixture,
+    /// NF4 codes of a checkpoint equal those of an independent implementation, weight by weight
+    Codes,
+    /// A bitsandbytes folder and the dense folder of the same recipe generate the same tokens
+    Generate,
+    /// Quantization speed, ours and that of bitsandbytes, interleaved in one run
+    Throughput,
+}
+
+const FIXTURE: &str = "crates/quant/tests/fixtures/bitsandbytes_nf4.safetensors";
+const RECORD: &str = "benches/records/2026-11-22-quantize-throughput.md";
+const LIBRARIES: &str = "import torch, transformers, bitsandbytes, safetensors, numpy";
+const REQUIREMENTS: [&str; 6] =
+    ["torch>=2.6", "transformers==5.23.*", "bitsandbytes==0.50.2", "safetensors>=0.6", "numpy>=2", "accelerate>=1.0"];
+
+/// The recipes whose outputs are loaded and run; each is written in both formats.
+const GENERATE_RECIPES: [&[&str]; 4] = [
+    &["--preset", "nf4", "--group", "64"],
+    &["--preset", "nf4", "--group", "64", "--double-quant"],
+    &["--preset", "nf4", "--group", "64", "--scale", "absmax"],
+    &["--preset", "fp4", "--group", "64"],
+];
+
+/// What the checks share.
+struct Bench {
+    python: PathBuf,
+    model: PathBuf,
+    folder: PathBuf,
+    write: bool,
+}
+
+/// Prepares what the checks need, then runs them.
+pub fn run(options: &Options) -> Result<()> {
+    let folder = shell::root().join(".cache/interop");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let python = match &options.python {
+        Some(path) => path.clone(),
+        None => environment(&folder)?,
+    };
+    if !shell::succeeds(Command::new(&python).args(["-c", LIBRARIES])) {
+        bail!("{} lacks one of the libraries: `{LIBRARIES}` fails", python.display());
+    }
+    let model = match &options.model {
+        Some(path) => std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))?,
+        None => demo::generated(&folder)?,
+    };
+    let bench = Bench { python, model, folder, write: options.write };
+    let wanted = |check: &&Check| options.only.is_empty() || options.only.contains(check);
+    for check in Check::value_variants().iter().filter(wanted) {
+        eprintln!("\n== {check:?}");
+        bench.run(*check)?;
+    }
+    Ok(())
+}
+
+/// A virtual environment of our own.
+fn environment(folder: &Path) -> Result<PathBuf> {
+    let venv = folder.join("venv");
+    let python = venv.join("bin/python");
+    if !shell::succeeds(Command::new(&python).args(["-c", LIBRARIES])) {
+        shell::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let mut pip = Command::new(&python);
+        shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(REQUIREMENTS))?;
+    }
+    Ok(python)
+}
+
+impl Bench {
+    fn run(&self, check: Check) -> Result<()> {
+        match check {
+            Check::Fixture => {
+                let flag = if self.write { None } else { Some("--check") };
+                shell::run(self.script("make_fixture.py").args(flag).arg(FIXTURE))
+            }
+            Check::Codes => {
+                let native = self.quantize("native", &["--preset", "nf4", "--group", "64", "--scale", "absmax"])?;
+                shell::run(self.script("check_codes.py").arg(&self.model).arg(native))
+            }
+            Check::Generate => GENERATE_RECIPES.iter().try_for_each(|recipe| self.generate(recipe)),
+            Check::Throughput => {
+                let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
+                shell::run(&mut shell::cargo(&build))?;
+                let mut throughput = self.script("throughput.py");
+                throughput.arg(shell::root().join("target/release/rounds"));
+                shell::run(throughput.args(self.write.then_some(RECORD)))
+            }
+        }
+    }
+
+    fn generate(&self, recipe: &[&str]) -> Result<()> {
+        let theirs = self.quantize("bitsandbytes", &[recipe, &["--to", "bitsandbytes"]].concat())?;
+        let dense = self.quantize("dense", &[recipe, &["--to", "dense", "--dtype", "f32"]].concat())?;
+        shell::run(self.script("check_bitsandbytes.py").arg(theirs).arg(dense))
+    }
+
+    fn quantize(&self, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+        shell::run(&mut shell::cargo(&["build", "--release", "--locked", "-p", "quant-cli"]))?;
+        let output = self.folder.join(name);
+        let mut quant = Command::new(shell::root().join("target/release/quant"));
+        shell::run(quant.arg("quantize").arg(&self.model).arg(&output).args(arguments).arg("--overwrite"))?;
+        Ok(output)
+    }
+
+    fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(shell::root().join("xtask/python").join(name)).current_dir(shell::root());
+        command.env("HF_HUB_OFFLINE", "1").env("TRANSFORMERS_OFFLINE", "1");
+        command
+    }
+}
