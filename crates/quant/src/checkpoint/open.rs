@@ -65,18 +65,19 @@ fn open_gguf(path: &Path, file: PositionedFile) -> Result<Checkpoint, Checkpoint
 }
 
 fn open_folder(path: &Path) -> Result<Checkpoint, CheckpointError> {
-    let (shards, index) = match folder::find(path)? {
+    let (mut read, index) = match folder::find(path)? {
         Found::Safetensors { shards, index } => (shards, index),
         Found::Gguf(name) => return open(&path.join(name)),
     };
     let mut parts = Parts::default();
-    for shard in &shards {
+    for shard in &read {
         parts.add_safetensors(shard.clone(), PositionedFile::open(&path.join(shard))?)?;
     }
     if let Some((index_path, index)) = &index {
         parts.check_index(index_path, index)?;
+        read.push(file_name(index_path));
     }
-    let Beside { carried, left_out } = folder::beside(path, &shards)?;
+    let Beside { carried, left_out } = folder::beside(path, &read)?;
     let config = read_config(path)?;
     Ok(Checkpoint { config, side_files: carried, left_out, ..parts.into_checkpoint(Source::Folder, path) })
 }
