@@ -1,3 +1,32 @@
-//! The quant command.
+//! The quant command: results on stdout, everything else on stderr; exit code 2 for refused input, 1 for a fault.
 
-fn main() {}
+mod args;
+mod commands;
+mod json;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // A closed pipe (`quant inspect … | head`) ends the program quietly instead of panicking.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        hook(info);
+    }));
+    let arguments = args::Arguments::parse();
+    match commands::run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let refused = error.downcast_ref::<quant::Error>().is_some_and(quant::Error::is_refused_input);
+            ExitCode::from(if refused { 2 } else { 1 })
+        }
+    }
+}

@@ -90,7 +90,9 @@ impl DecodedCheckpoint {
         let tensor = &self.tensors[index];
         match &tensor.form {
             Form::Plain(stored) => self.read_plain(*stored, dtype),
-            Form::Native { tensor: description, pieces } => self.read_native(tensor, description, pieces, dtype, device),
+            Form::Native { tensor: description, pieces } => {
+                self.read_native(tensor, description, pieces, dtype, device)
+            }
             Form::Bitsandbytes(state) => self.read_bitsandbytes(tensor, state, dtype, device),
         }
     }
@@ -274,7 +276,8 @@ impl<'a> Finder<'a> {
     fn native_tensor(&mut self, shard: usize, name: String, tensor: QuantizedTensor) -> Result<DecodedTensor, Error> {
         let refuse = |why: &str| refused(self.checkpoint, shard, &name, why);
         let expected = stored_pieces(&name, &tensor).ok_or_else(|| refuse("its description contradicts itself"))?;
-        let decoded_dtype = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().find(|d| d.name() == tensor.decoded_dtype);
+        let decoded_dtype =
+            [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().find(|d| d.name() == tensor.decoded_dtype);
         let decoded_dtype = decoded_dtype.ok_or_else(|| refuse("its decoded dtype is none of F32, F16, BF16"))?;
         let mut pieces = Vec::new();
         for piece in expected {
@@ -360,7 +363,13 @@ impl<'a> Finder<'a> {
             decoded_dtype: Some(decoded),
             shard,
             name,
-            form: Form::Bitsandbytes(Box::new(BitsandbytesState { quant_type: kind, block_length, codes, absmax, nested })),
+            form: Form::Bitsandbytes(Box::new(BitsandbytesState {
+                quant_type: kind,
+                block_length,
+                codes,
+                absmax,
+                nested,
+            })),
         })
     }
 

@@ -240,4 +240,3 @@ impl Job<'_> {
         TensorReport::dense(&entry.name, &entry.shape, &dtype, 8 * entry.byte_len, reason.clone(), *substituted)
     }
 }
-

@@ -56,8 +56,7 @@ impl Plan {
         selection.check_used(tensors.iter().map(|t| t.name.as_str()))?;
         target.check_recipe(checkpoint, recipe)?;
         let conv1d = has_conv1d_weights(tensors);
-        let actions: Vec<Action> =
-            tensors.iter().map(|t| action(t, recipe, target, selection, conv1d)).collect();
+        let actions: Vec<Action> = tensors.iter().map(|t| action(t, recipe, target, selection, conv1d)).collect();
         let plan = Self { actions };
         if strict {
             plan.refuse_substitutions(checkpoint)?;

@@ -120,7 +120,14 @@ impl TensorReport {
     }
 
     /// A report of a tensor carried over as it is.
-    pub fn dense(name: &str, shape: &[usize], dtype: &str, stored_bits: u64, reason: String, substituted: bool) -> Self {
+    pub fn dense(
+        name: &str,
+        shape: &[usize],
+        dtype: &str,
+        stored_bits: u64,
+        reason: String,
+        substituted: bool,
+    ) -> Self {
         let weight_count = shape.iter().product::<usize>() as u64;
         let sums = Sums { weight_count, stored_bits, ..Sums::default() };
         let report = Self::quantized(name, shape, dtype, "dense".into(), sums);
@@ -312,7 +319,8 @@ impl Report {
 }
 
 fn total_hash(tensors: &[TensorReport]) -> String {
-    let mut named: Vec<_> = tensors.iter().filter(|t| t.is_quantized()).map(|t| (&t.name, &t.sums.codes_hash)).collect();
+    let mut named: Vec<_> =
+        tensors.iter().filter(|t| t.is_quantized()).map(|t| (&t.name, &t.sums.codes_hash)).collect();
     named.sort();
     let mut hash = Sha256::new();
     for (name, codes_hash) in named {

@@ -107,12 +107,7 @@ impl Selection {
             Some([only]) if only == "none" => Vec::new(),
             Some(texts) => parse(texts)?,
         };
-        Ok(Self {
-            include: parse(include)?,
-            exclude: parse(exclude)?,
-            skip: skipped,
-            skip_is_explicit: skip.is_some(),
-        })
+        Ok(Self { include: parse(include)?, exclude: parse(exclude)?, skip: skipped, skip_is_explicit: skip.is_some() })
     }
 
     /// Why the tensor called `name` is left dense, or `None` when it is selected.
@@ -189,9 +184,6 @@ mod tests {
     fn an_unused_pattern_is_refused() {
         let selection = Selection::new(&["*q_porj*".into()], &[], None).unwrap();
         let error = selection.check_used(["a.q_proj.weight"].into_iter()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "--include \"*q_porj*\" matches no tensor; names look like \"a.q_proj.weight\""
-        );
+        assert_eq!(error.to_string(), "--include \"*q_porj*\" matches no tensor; names look like \"a.q_proj.weight\"");
     }
 }

@@ -1,0 +1,224 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use quant_core::grouping::GroupLength;
+use quant_core::scale::ScaleRule;
+use quant_core::tensor::Dtype;
+
+/// Optimal codebooks for the weights of language models, on any processor.
+#[derive(Debug, Parser)]
+#[command(name = "quant", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Quantize a checkpoint.
+    Quantize(Box<Quantize>),
+    /// Turn a quantized checkpoint back into dense weights.
+    Dequantize(Dequantize),
+    /// List what a checkpoint holds: names, shapes, how each tensor is stored and at what rate.
+    Inspect(Inspect),
+    /// Compare two checkpoints tensor by tensor: MSE, SQNR, largest error.
+    Compare(Compare),
+}
+
+/// Quantize a checkpoint.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed scales),
+         lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row);
+         each family with 2 to 8 bits.
+
+Patterns: a glob over the whole tensor name in which * also crosses dots (\"*q_proj*\"), a module that stands for
+everything below it (model.layers.0), or re: and a regular expression (\"re:layers\\.[0-3]\\.\").
+
+Examples:
+  quant quantize SmolLM2-135M smollm2-nf4 --preset nf4
+  quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
+  quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
+  quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
+pub struct Quantize {
+    /// A model folder (config.json, safetensors), one .safetensors file, or a .gguf file.
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Where to write: a folder when IN is a folder, else one .safetensors file. Must not exist.
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Which codebook; see below.
+    #[arg(long, value_name = "NAME")]
+    pub preset: String,
+    /// Bits of a code, 2 to 8; the preset's own otherwise.
+    #[arg(long, value_name = "2..8")]
+    pub bits: Option<u32>,
+    /// Samples that share a scale: a number such as 32, 64 or 128, `row` or `tensor`.
+    #[arg(long, value_name = "N|row|tensor", value_parser = group)]
+    pub group: Option<GroupLength>,
+    /// How a group's scale is chosen; signed-search for fixed codebooks otherwise.
+    #[arg(long, value_name = "RULE")]
+    pub scale: Option<Scale>,
+    /// Quantize the scales too: 8 bits each, with one f32 per 256 scales.
+    #[arg(long)]
+    pub double_quant: bool,
+    /// What to write: packed codes, a folder for transformers with bitsandbytes, or decoded weights.
+    #[arg(long, default_value = "native")]
+    pub to: To,
+    /// Number format of decoded weights with `--to dense`; each tensor's own otherwise.
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<Float>,
+    /// Quantize only tensors that match; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Never quantize tensors that match; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Replace the default list of tensors left dense (embeddings, norms, heads, …; printed); `none` for no list.
+    #[arg(long, value_name = "PATTERN")]
+    pub skip: Option<Vec<String>>,
+    /// Threads; as many as the machine has otherwise.
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Say what would be done, with sizes and rates, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Fail when a wanted tensor cannot be quantized for its shape or dtype, instead of leaving it dense.
+    #[arg(long)]
+    pub strict: bool,
+    /// Continue a run that was killed.
+    #[arg(long)]
+    pub resume: bool,
+    /// Replace an earlier OUT, and discard an unfinished run.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// Write the report as JSON to FILE, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+}
+
+/// Turn a quantized checkpoint back into dense weights.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quant dequantize smollm2-nf4 smollm2-dense --dtype bf16")]
+pub struct Dequantize {
+    /// A checkpoint in native or bitsandbytes format.
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Where to write. Must not exist.
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Number format of the decoded weights; each tensor's original one otherwise.
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<Float>,
+    /// Threads; as many as the machine has otherwise.
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Replace an earlier OUT.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// List what a checkpoint holds.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quant inspect smollm2-nf4")]
+pub struct Inspect {
+    /// Any checkpoint.
+    #[arg(value_name = "FILE")]
+    pub input: PathBuf,
+    /// Write JSON to FILE, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+}
+
+/// Compare two checkpoints tensor by tensor.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quant compare SmolLM2-135M smollm2-nf4")]
+pub struct Compare {
+    /// The original.
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// The approximation.
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Threads; as many as the machine has otherwise.
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Write JSON to FILE, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+}
+
+/// How a group's scale is chosen.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Scale {
+    /// The largest magnitude of the group.
+    Absmax,
+    /// The positive scale of least squared error.
+    Search,
+    /// The scale of least squared error, positive or negative.
+    SignedSearch,
+}
+
+impl From<Scale> for ScaleRule {
+    fn from(scale: Scale) -> Self {
+        match scale {
+            Scale::Absmax => Self::Absmax,
+            Scale::Search => Self::Search,
+            Scale::SignedSearch => Self::SignedSearch,
+        }
+    }
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum To {
+    /// Packed codes, levels and scales in safetensors.
+    Native,
+    /// What transformers and bitsandbytes load as pre-quantized NF4 or FP4.
+    Bitsandbytes,
+    /// Decoded weights that any runtime loads.
+    Dense,
+}
+
+/// A float format.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Float {
+    /// 32 bits.
+    F32,
+    /// 16 bits, IEEE.
+    F16,
+    /// 16 bits, bfloat.
+    Bf16,
+}
+
+impl From<Float> for Dtype {
+    fn from(float: Float) -> Self {
+        match float {
+            Float::F32 => Self::F32,
+            Float::F16 => Self::F16,
+            Float::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+fn group(text: &str) -> Result<GroupLength, String> {
+    match text {
+        "row" => Ok(GroupLength::Row),
+        "tensor" => Ok(GroupLength::Tensor),
+        number => match number.parse() {
+            Ok(n @ 8..=65_536) => Ok(GroupLength::Samples(n)),
+            _ => Err("a number from 8 to 65536, `row` or `tensor` expected".into()),
+        },
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1024) => Ok(n),
+        _ => Err("a number from 1 to 1024 expected".into()),
+    }
+}

@@ -1,0 +1,152 @@
+//! From arguments to the façade and back to text.
+
+use std::path::Path;
+
+use quant::checkpoint::Checkpoint;
+use quant::compare::ComparedTensor;
+use quant::decoded::DecodedCheckpoint;
+use quant::device::Device;
+use quant::outputs::Target;
+use quant::pipeline::{self, Options};
+use quant::report::{Report, rows_by_kind};
+use quant::select::{SKIP_DEFAULTS, Selection};
+use quant::{Error, Recipe};
+
+use crate::args::{Command, Compare, Dequantize, Inspect, Quantize, To};
+use crate::progress::{Lines, TerminalProgress};
+use crate::{json, table};
+
+/// Runs one command.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Quantize(arguments) => quantize(&arguments),
+        Command::Dequantize(arguments) => dequantize(&arguments),
+        Command::Inspect(arguments) => inspect(&arguments),
+        Command::Compare(arguments) => compare(&arguments),
+    }
+}
+
+fn recipe(arguments: &Quantize) -> Result<Recipe, Error> {
+    let mut recipe = Recipe::preset(&arguments.preset)?;
+    if let Some(bits) = arguments.bits {
+        recipe = recipe.with_bits(bits)?;
+    }
+    if let Some(group) = arguments.group {
+        recipe = recipe.with_group(group)?;
+    }
+    if let Some(scale) = arguments.scale {
+        recipe = recipe.with_scale(scale.into())?;
+    }
+    Ok(if arguments.double_quant { recipe.with_double_quant()? } else { recipe })
+}
+
+fn options(arguments: &Quantize) -> Result<Options, Error> {
+    let target = match (arguments.to, arguments.dtype) {
+        (To::Dense, dtype) => Target::Dense { dtype: dtype.map(Into::into) },
+        (_, Some(_)) => return Err(Error::Refused("--dtype is for --to dense only".into())),
+        (To::Native, None) => Target::Native,
+        (To::Bitsandbytes, None) => Target::Bitsandbytes,
+    };
+    Ok(Options {
+        recipe: recipe(arguments)?,
+        target,
+        selection: Selection::new(&arguments.include, &arguments.exclude, arguments.skip.as_deref())?,
+        strict: arguments.strict,
+        resume: arguments.resume,
+        overwrite: arguments.overwrite,
+    })
+}
+
+fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
+    let options = options(arguments)?;
+    let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
+    announce(&checkpoint, arguments, &options);
+    if arguments.dry_run {
+        return dry_run(&checkpoint, arguments, &options);
+    }
+    let device = Device::cpu(arguments.threads)?;
+    let progress = TerminalProgress::new();
+    let report = pipeline::run(&checkpoint, &arguments.output, &options, &device, &progress)?;
+    progress.clear();
+    list_substitutions(&report);
+    let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::report(&report))?;
+    if !to_stdout {
+        print!("{}", table::report(&report));
+        println!("wrote {}", arguments.output.display());
+    }
+    Ok(())
+}
+
+fn announce(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) {
+    let bytes: u64 = checkpoint.tensors().iter().map(|t| t.byte_len).sum();
+    eprintln!(
+        "{}: {} tensors, {} in {} file(s)",
+        checkpoint.path().display(),
+        checkpoint.tensors().len(),
+        table::size(bytes),
+        checkpoint.shards().len()
+    );
+    eprintln!("recipe: {}, to {}", options.recipe, options.target.name());
+    match &arguments.skip {
+        None => eprintln!("left dense (--skip): {}", SKIP_DEFAULTS.join(" ")),
+        Some(patterns) => eprintln!("left dense (--skip): {}", patterns.join(" ")),
+    }
+    for path in checkpoint.left_out() {
+        eprintln!("note: {} is not part of the checkpoint and is not carried over", path.display());
+    }
+}
+
+fn list_substitutions(report: &Report) {
+    for tensor in report.tensors.iter().filter(|t| t.substituted) {
+        eprintln!("left dense: {} {:?}: {}", tensor.name, tensor.shape, tensor.reason.as_deref().unwrap_or_default());
+    }
+}
+
+fn dry_run(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) -> anyhow::Result<()> {
+    let tensors = pipeline::dry_run(checkpoint, options)?;
+    let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plan(&tensors))?;
+    if !to_stdout {
+        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors)));
+        println!("dry run: nothing was written");
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<DecodedCheckpoint, Error> {
+    DecodedCheckpoint::open(path)
+}
+
+fn dequantize(arguments: &Dequantize) -> anyhow::Result<()> {
+    let input = open(&arguments.input)?;
+    let device = Device::cpu(arguments.threads)?;
+    let lines = Lines::new(input.tensors().len());
+    let tell = |tensor: &quant::decoded::DecodedTensor| lines.tell(&tensor.name);
+    let dtype = arguments.dtype.map(Into::into);
+    quant::dequantize::run(&input, &arguments.output, dtype, arguments.overwrite, &device, &tell)?;
+    lines.clear();
+    println!("wrote {}", arguments.output.display());
+    Ok(())
+}
+
+fn inspect(arguments: &Inspect) -> anyhow::Result<()> {
+    let inspection = quant::inspect::run(&open(&arguments.input)?);
+    let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&inspection))?;
+    if !to_stdout {
+        print!("{}", table::inspection(&inspection));
+    }
+    Ok(())
+}
+
+fn compare(arguments: &Compare) -> anyhow::Result<()> {
+    let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
+    let device = Device::cpu(arguments.threads)?;
+    let lines = Lines::new(a.tensors().len());
+    let tell = |tensor: &ComparedTensor| lines.tell(&tensor.name);
+    let comparison = quant::compare::run(&a, &b, &device, &tell)?;
+    lines.clear();
+    let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&comparison))?;
+    if !to_stdout {
+        print!("{}", table::comparison(&comparison));
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Reports as JSON for programs.
+
+use std::path::Path;
+
+use anyhow::Context;
+use quant::report::{Report, TensorReport};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Writes what `value` makes to the file asked for, or to stdout for `-`. True when stdout was used.
+pub fn write_if_asked(path: Option<&Path>, value: impl FnOnce() -> Value) -> anyhow::Result<bool> {
+    let Some(path) = path else { return Ok(false) };
+    let text = serde_json::to_string_pretty(&value()).expect("plain data") + "\n";
+    if path == Path::new("-") {
+        print!("{text}");
+        return Ok(true);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".partial");
+    std::fs::write(&beside, text).with_context(|| format!("{}: cannot write the report", path.display()))?;
+    std::fs::rename(&beside, path).with_context(|| format!("{}: cannot write the report", path.display()))?;
+    Ok(false)
+}
+
+/// Any plain data.
+pub fn plain(data: &impl Serialize) -> Value {
+    serde_json::to_value(data).expect("plain data")
+}
+
+/// A run's report: totals, then tensors.
+pub fn report(report: &Report) -> Value {
+    json!({"totals": plain(&report.totals), "tensors": report.tensors.iter().map(tensor).collect::<Vec<_>>()})
+}
+
+/// A dry run's report: tensors only, with rates and no errors.
+pub fn plan(tensors: &[TensorReport]) -> Value {
+    let planned = |t: &TensorReport| {
+        let mut value = tensor(t);
+        let fields = value.as_object_mut().expect("a tensor report is an object");
+        ["mse", "sqnr_db", "entropy_bits", "error_max", "codes_hash"].iter().for_each(|key| {
+            fields.shift_remove(*key);
+        });
+        value
+    };
+    json!({"dry_run": true, "tensors": tensors.iter().map(planned).collect::<Vec<_>>()})
+}
+
+/// One tensor, with the sums that a reader may want and without the counts of each code.
+fn tensor(tensor: &TensorReport) -> Value {
+    let mut value = plain(tensor);
+    let fields = value.as_object_mut().expect("a tensor report is an object");
+    fields.shift_remove("sums");
+    fields.insert("weight_count".into(), json!(tensor.sums.weight_count));
+    fields.insert("error_max".into(), json!(tensor.sums.error_max));
+    if !tensor.sums.codes_hash.is_empty() {
+        fields.insert("codes_hash".into(), json!(tensor.sums.codes_hash));
+    }
+    value
+}

@@ -1,0 +1,191 @@
+//! Reports as tables for people, every column with its unit.
+
+use std::fmt::Write;
+
+use quant::compare::Comparison;
+use quant::inspect::Inspection;
+use quant::report::{KindRow, Report, TensorReport, rows_by_kind};
+
+/// Bytes as a person reads them, in powers of ten.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A text table: the first column flush left, the others flush right, the last flush left when `note_last`.
+struct Table {
+    rows: Vec<Vec<String>>,
+    note_last: bool,
+}
+
+impl Table {
+    fn new(head: &[&str], note_last: bool) -> Self {
+        Self { rows: vec![head.iter().map(|s| (*s).to_string()).collect()], note_last }
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    fn render(&self) -> String {
+        let columns = self.rows[0].len();
+        let width = |i: usize| self.rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for (line, row) in self.rows.iter().enumerate() {
+            let cell = |(i, text): (usize, &String)| {
+                let left = i == 0 || (self.note_last && i + 1 == columns);
+                if left { format!("{text:<w$}", w = widths[i]) } else { format!("{text:>w$}", w = widths[i]) }
+            };
+            let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
+            text += cells.join("  ").trim_end();
+            text.push('\n');
+            if line == 0 {
+                text += &"-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1));
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+fn db(value: Option<f64>) -> String {
+    value.map_or("-".into(), |v| format!("{v:.2}"))
+}
+
+fn bits(value: Option<f64>) -> String {
+    value.map_or("-".into(), |v| format!("{v:.3}"))
+}
+
+const HEAD: [&str; 8] =
+    ["kind", "tensors", "weights", "rate (bits)", "MSE", "SQNR (dB)", "entropy (bits)", "left dense because"];
+
+fn kind_row(row: &KindRow) -> Vec<String> {
+    let dense = row.reason.is_some();
+    vec![
+        row.kind.clone(),
+        row.tensor_count.to_string(),
+        row.weight_count.to_string(),
+        format!("{:.4}", row.rate_bits),
+        if dense { "-".into() } else { format!("{:.4e}", row.mse) },
+        db(row.sqnr_db),
+        bits(row.entropy_bits),
+        row.reason.clone().unwrap_or_default(),
+    ]
+}
+
+/// The table and the totals of a run.
+pub fn report(report: &Report) -> String {
+    let totals = &report.totals;
+    let mut table = Table::new(&HEAD, true);
+    rows_by_kind(&report.tensors).iter().for_each(|row| table.row(kind_row(row)));
+    table.row(vec![
+        "quantized in all".into(),
+        report.tensors.iter().filter(|t| t.is_quantized()).count().to_string(),
+        totals.weight_count.to_string(),
+        format!("{:.4}", totals.rate_bits),
+        format!("{:.4e}", totals.mse),
+        db(totals.sqnr_db),
+        bits(totals.entropy_bits),
+        String::new(),
+    ]);
+    let mut text = table.render();
+    let rate = totals.weight_count as f64 / totals.seconds.max(1e-9) / 1e6;
+    let _ = writeln!(text, "\nrecipe        {} to {} on {}", totals.recipe, totals.target, totals.device);
+    let _ = writeln!(
+        text,
+        "size          {} -> {}, {:.4} bits per weight with the dense tensors",
+        size(totals.source_len_bytes),
+        size(totals.output_len_bytes),
+        totals.checkpoint_rate_bits
+    );
+    let _ = writeln!(text, "time          {:.2} s, {rate:.1} million weights/s", totals.seconds);
+    let peak = totals.peak_memory_bytes.map_or("not told by this system".into(), size);
+    let _ = writeln!(text, "peak memory   {peak} of {} promised", size(totals.peak_memory_bound_bytes));
+    let _ = writeln!(text, "codes hash    {}", totals.codes_hash);
+    text
+}
+
+/// The table of a dry run.
+pub fn plan(tensors: &[TensorReport], rows: &[KindRow]) -> String {
+    let mut table = Table::new(&["kind", "tensors", "weights", "rate (bits)", "left dense because"], true);
+    for row in rows {
+        let cells = kind_row(row);
+        table.row([0, 1, 2, 3, 7].map(|column| cells[column].clone()).to_vec());
+    }
+    let bits: u64 = tensors.iter().map(|t| t.sums.stored_bits).sum();
+    let weights: u64 = tensors.iter().map(|t| t.sums.weight_count).sum();
+    let rate = bits as f64 / weights.max(1) as f64;
+    table.row(vec![
+        "in all".into(),
+        tensors.len().to_string(),
+        weights.to_string(),
+        format!("{rate:.4}"),
+        String::new(),
+    ]);
+    table.render() + &format!("\nsize          {} of tensor data\n", size(bits / 8))
+}
+
+/// What a checkpoint holds.
+pub fn inspection(inspection: &Inspection) -> String {
+    let mut table = Table::new(&["tensor", "shape", "dtype", "rate (bits)", "size", "stored as"], true);
+    for t in &inspection.tensors {
+        table.row(vec![
+            t.name.clone(),
+            format!("{:?}", t.shape),
+            t.dtype.clone(),
+            format!("{:.4}", t.rate_bits),
+            size(t.stored_len_bytes),
+            t.method.clone(),
+        ]);
+    }
+    let mut text = table.render();
+    let _ = writeln!(text, "\nsource        {}", inspection.source);
+    for (name, len) in &inspection.files {
+        let _ = writeln!(text, "file          {name}, {}", size(*len));
+    }
+    let _ = writeln!(
+        text,
+        "in all        {} weights, {:.4} bits per weight",
+        inspection.weight_count, inspection.rate_bits
+    );
+    text
+}
+
+/// Two checkpoints side by side.
+pub fn comparison(comparison: &Comparison) -> String {
+    let mut table = Table::new(&["tensor", "MSE", "SQNR (dB)", "largest error", "second stored as"], true);
+    let number = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.4e}"));
+    for t in &comparison.tensors {
+        let sqnr = if t.error_max == Some(0.0) { "equal".into() } else { db(t.sqnr_db) };
+        let note = t.problem.clone().unwrap_or_else(|| t.method.clone());
+        table.row(vec![t.name.clone(), number(t.mse), sqnr, number(t.error_max), note]);
+    }
+    let all = if comparison.error_max == 0.0 { "equal".into() } else { db(comparison.sqnr_db) };
+    let (mse, error) = (number(Some(comparison.mse)), number(Some(comparison.error_max)));
+    table.row(vec!["in all".into(), mse, all, error, String::new()]);
+    let mut text = table.render();
+    for (which, names) in [("first", &comparison.only_in_a), ("second", &comparison.only_in_b)] {
+        for name in names {
+            let _ = writeln!(text, "only in the {which}: {name}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(&["a", "n", "note"], true);
+        table.row(vec!["long name".into(), "1".into(), "x".into()]);
+        assert_eq!(table.render(), "a          n  note\n------------------\nlong name  1  x\n");
+        assert_eq!((size(999), size(1_500), size(2_000_000_000)), ("999 B".into(), "1.5 kB".into(), "2.00 GB".into()));
+    }
+}
