@@ -57,7 +57,7 @@ fn measure_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, pac
                 #[inline(always)]
                 || {
                     load(matrix.samples(), row * matrix.columns() + columns.start, x);
-                    decode_tile(packed, encoding, row, columns, codes, y);
+                    decode_tile(level, packed, encoding, row, columns, codes, y);
                     sum_tile(x, y)
                 },
             );
