@@ -64,14 +64,14 @@ fn encode_tile(
     #[cfg(target_arch = "x86_64")]
     if level.has_avx512() {
         // SAFETY: the level was proved available when it was made.
-        return unsafe { avx512::encode_tile(matrix, encoding, row, columns, codes) };
+        return unsafe { avx512::encode_tile(level, matrix, encoding, row, columns, codes) };
     }
-    let _ = level;
-    encode_tile_portable(matrix, encoding, row, columns, codes);
+    encode_tile_portable(level, matrix, encoding, row, columns, codes);
 }
 
 #[inline(always)]
 fn encode_tile_portable(
+    level: Level,
     matrix: Matrix<'_>,
     encoding: &Encoding<'_>,
     row: usize,
@@ -82,7 +82,7 @@ fn encode_tile_portable(
     let (mut tile, mut scaled) = ([0.0; TILE], [0.0; 255]);
     let scaled = &mut scaled[..thresholds.len()];
     let tile = &mut tile[..columns.len()];
-    load(matrix.samples(), row * matrix.columns() + columns.start, tile);
+    load(level, matrix.samples(), row * matrix.columns() + columns.start, tile);
     let left = columns.start;
     for (run, group) in runs(encoding.grouping, row, columns) {
         let samples = &mut tile[run.start - left..run.end - left];

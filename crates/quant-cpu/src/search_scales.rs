@@ -93,7 +93,7 @@ impl Costs<'_> {
         #[cfg(target_arch = "x86_64")]
         if let Some(cells) = &self.cells {
             // SAFETY: cells are only made where AVX-512 was proved available.
-            if let Some(scale) = unsafe { short::scale_of(cells, self.search, samples) } {
+            if let Some(scale) = unsafe { short::scale_of(self.level, cells, self.search, samples) } {
                 return scale;
             }
         }
@@ -102,7 +102,7 @@ impl Costs<'_> {
             #[inline(always)]
             || {
                 let largest = absmax(samples);
-                scale_samples(samples, largest, scaled);
+                scale_samples(self.level, samples, largest, scaled);
                 largest
             },
         );
@@ -123,7 +123,7 @@ impl Costs<'_> {
             let samples = samples.slice(range);
             self.level.vectorize(
                 #[inline(always)]
-                || scale_samples(samples, largest, scaled),
+                || scale_samples(self.level, samples, largest, scaled),
             );
         });
         self.choose(largest, |numerators, signs, largest_scaled| {
@@ -181,13 +181,13 @@ fn least(sums: &[u64]) -> (u64, usize) {
 
 /// x̂ = round_half_even(x · 2^shift), at most 8192 in magnitude.
 #[inline(always)]
-fn scale_samples(samples: Samples<'_>, largest: f32, scaled: &mut [i16]) {
+fn scale_samples(level: Level, samples: Samples<'_>, largest: f32, scaled: &mut [i16]) {
     let unit = power_of_two(sample_shift(largest.max(f32::MIN_POSITIVE)));
     // Short, because a group is: clearing a longer tile would take longer than filling it.
     let mut tile = [0.0; 64];
     for (range, scaled) in chunks(0..samples.len(), 64).zip(scaled.chunks_mut(64)) {
         let tile = &mut tile[..range.len()];
-        load(samples, range.start, tile);
+        load(level, samples, range.start, tile);
         // Within ±8192, so that the cast to i32, which is one instruction, is exact.
         scaled.iter_mut().zip(&*tile).for_each(|(to, x)| *to = (x * unit).round_ties_even() as i32 as i16);
     }

@@ -9,6 +9,7 @@
 //! that is exactly what exceeds 0 after flushing. Thresholds of other magnitudes separate the same samples either way.
 
 use crate::avx512::{load_f32, load_padded, load_u16, store_u8_16, store_u8_32};
+use crate::level::Level;
 use crate::samples::load;
 use crate::work::{TILE, runs};
 use quant_core::backend::Encoding;
@@ -21,6 +22,7 @@ const LARGEST_SUBNORMAL: f32 = f32::MIN_POSITIVE.next_down();
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn encode_tile(
+    level: Level,
     matrix: Matrix<'_>,
     encoding: &Encoding<'_>,
     row: usize,
@@ -32,7 +34,7 @@ pub(super) fn encode_tile(
     let start = row * matrix.columns() + left;
     let samples = matrix.samples().slice(start..start + columns.len());
     if thresholds.len() > 15 {
-        return encode_tile_wide(samples, encoding, row, columns, thresholds, codes);
+        return encode_tile_wide(level, samples, encoding, row, columns, thresholds, codes);
     }
     let thresholds = load_padded(thresholds, f32::INFINITY);
     for (run, group) in runs(encoding.grouping, row, columns) {
@@ -209,6 +211,7 @@ struct Wide {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn encode_tile_wide(
+    level: Level,
     samples: Samples<'_>,
     encoding: &Encoding<'_>,
     row: usize,
@@ -221,7 +224,7 @@ fn encode_tile_wide(
     let mut wide = Wide { scaled: padded, stride: (thresholds.len() + 1).next_power_of_two() / 16 };
     let mut tile = [0.0; TILE];
     let left = columns.start;
-    load(samples, 0, &mut tile[..columns.len()]);
+    load(level, samples, 0, &mut tile[..columns.len()]);
     for (run, group) in runs(encoding.grouping, row, columns) {
         let run = run.start - left..run.end - left;
         let scale = encoding.scales.map_or(1.0, |scales| scales[group]);

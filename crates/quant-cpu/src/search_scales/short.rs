@@ -3,6 +3,7 @@
 use super::avx512::{BLOCK, Steps, least_fourfold};
 use super::{Signs, cells, cells::Cells, scale_of_candidate};
 use crate::avx512::load_f32;
+use crate::level::Level;
 use crate::samples::load;
 use quant_core::reference::{power_of_two, sample_shift};
 use quant_core::scale::{REFINE_OFFSETS, ScaleSearch};
@@ -12,12 +13,12 @@ use std::arch::x86_64::*;
 /// The scale of a group; none where the group has to be searched the long way.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn scale_of(cells: &Cells, search: &ScaleSearch, samples: Samples<'_>) -> Option<f32> {
+pub(super) fn scale_of(level: Level, cells: &Cells, search: &ScaleSearch, samples: Samples<'_>) -> Option<f32> {
     if samples.len() > BLOCK || !cells.narrow || !cells.one_octave {
         return None;
     }
     let mut tile = [0.0; BLOCK];
-    load(samples, 0, &mut tile[..samples.len()]);
+    load(level, samples, 0, &mut tile[..samples.len()]);
     let (quarters, _) = tile.as_chunks::<16>();
     let x = [0, 1, 2, 3].map(|i| load_f32(&quarters[i]));
     let pair = |i: usize| _mm512_max_ps(_mm512_abs_ps(x[i]), _mm512_abs_ps(x[i + 1]));
