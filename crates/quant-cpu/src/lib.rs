@@ -5,6 +5,8 @@
 //! kernel in AVX-512 intrinsics beside it. Results do not depend on the level, the chunk length or the thread count.
 
 mod absmax_scales;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod codes;
 mod decode;
 mod distortion;
