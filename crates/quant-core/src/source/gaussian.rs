@@ -98,4 +98,8 @@ impl Density for Gaussian {
     fn pdf(&self, x: f64) -> f64 {
         normal_pdf(self.standardised(x)) / self.deviation
     }
+
+    fn cube_root(&self) -> Option<Box<dyn Density>> {
+        Some(Box::new(Self { deviation: 3f64.sqrt() * self.deviation, ..*self }))
+    }
 }

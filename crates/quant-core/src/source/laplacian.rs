@@ -86,6 +86,10 @@ impl Density for Laplacian {
         (-(x - self.mean).abs() / self.scale).exp() / (2.0 * self.scale)
     }
 
+    fn cube_root(&self) -> Option<Box<dyn Density>> {
+        Some(Box::new(Self { scale: 3.0 * self.scale, ..*self }))
+    }
+
     fn singular_points(&self) -> Vec<f64> {
         vec![self.mean]
     }

@@ -119,6 +119,10 @@ impl<D: Density + ?Sized> Density for Box<D> {
         (**self).pdf(x)
     }
 
+    fn cube_root(&self) -> Option<Box<dyn Density>> {
+        (**self).cube_root()
+    }
+
     fn singular_points(&self) -> Vec<f64> {
         (**self).singular_points()
     }

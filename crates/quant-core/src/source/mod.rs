@@ -28,6 +28,7 @@ pub use logistic::Logistic;
 pub use mixture::Mixture;
 pub use numeric::Numeric;
 pub use quadrature::{integrate, integrate_with};
+pub(crate) use quantile::quantile as quantile_of;
 pub use samples::WeightedSamples;
 pub use student_t::StudentT;
 pub use uniform::Uniform;
@@ -136,6 +137,11 @@ pub trait Source {
 pub trait Density: Source {
     /// f(x), per unit of x; 0 outside the support.
     fn pdf(&self, x: f64) -> f64;
+
+    /// The density f^{1/3}/∫f^{1/3}, where it has a closed form: the point density of the best high-rate compander.
+    fn cube_root(&self) -> Option<Box<dyn Density>> {
+        None
+    }
 
     /// Points at which the density is not smooth: kinks, jumps, poles. Ends of the support included.
     fn singular_points(&self) -> Vec<f64> {

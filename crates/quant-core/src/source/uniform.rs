@@ -60,4 +60,8 @@ impl Density for Uniform {
     fn pdf(&self, x: f64) -> f64 {
         if (self.low..=self.high).contains(&x) { 1.0 / (self.high - self.low) } else { 0.0 }
     }
+
+    fn cube_root(&self) -> Option<Box<dyn Density>> {
+        Some(Box::new(*self))
+    }
 }
