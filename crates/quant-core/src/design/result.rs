@@ -119,7 +119,6 @@ pub(super) fn check_level_count(value: usize, min: usize) -> Result<(), DesignEr
 }
 
 /// Refuses a parameter that is not finite and above 0.
-#[allow(dead_code, reason = "soon")]
 pub(super) fn positive(name: &'static str, value: f64) -> Result<f64, DesignError> {
     if value > 0.0 && value.is_finite() {
         Ok(value)
