@@ -86,12 +86,13 @@ fn only_the_same_run_can_be_resumed() {
     assert!(plain.contains("unfinished run") && plain.contains("--resume"), "{plain}");
     let other = message(run(&input, &output, &resuming("nf3")));
     assert!(other.contains("cannot resume") && other.contains("nf4") && other.contains("nf3"), "{other}");
-    let norm = input.join("model-00001-of-00002.safetensors");
-    let mut bytes = std::fs::read(&norm).unwrap();
-    let length = bytes.len();
-    bytes.truncate(length);
-    std::fs::write(&norm, &bytes).unwrap();
-    run(&input, &output, &resuming("nf4")).unwrap();
+    let shard = input.join("model-00001-of-00002.safetensors");
+    let bytes = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &bytes).unwrap();
+    let changed = message(run(&input, &output, &resuming("nf4")));
+    assert!(changed.contains("the input has changed"), "{changed}");
+    let discarding = Options { overwrite: true, ..options("nf4") };
+    run(&input, &output, &discarding).unwrap();
 }
 
 #[test]
