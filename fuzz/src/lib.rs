@@ -43,10 +43,12 @@ pub fn written(name: &str, data: &[u8]) -> PathBuf {
     path
 }
 
-/// Puts the valid samples of a target into `corpus/TARGET`, which libFuzzer reads next.
+/// Puts the valid samples of a target into `corpus/TARGET`, which libFuzzer reads next; makes `artifacts/TARGET`, too.
 pub fn write_seeds(target: &str, seeds: Vec<(&str, Vec<u8>)>) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let corpus = here.join("corpus").join(target);
     std::fs::create_dir_all(&corpus).expect("a folder for the corpus");
+    std::fs::create_dir_all(here.join("artifacts").join(target)).expect("a folder for what fails");
     for (name, seed) in seeds {
         std::fs::write(corpus.join(format!("seed-{name}")), seed).expect("room for the seeds");
     }
