@@ -1,23 +1,184 @@
 //! How fast is it, as a share of what the machine can copy?
 
 use crate::shell;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// Measure the kernels against memory copy
 ///
-/// Runs the workloads of `benches/` in interleaved rounds and prints time beside quality. Claims are ratios taken within
-/// one run.
+/// Runs the workloads of benches/ in interleaved rounds, after checking their results against the scalar reference, and
+/// prints time beside quality. Claims are ratios taken within one run: "of copy" is the share of the copy's bytes per
+/// second, each sample counted once read and once written.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: cargo xtask bench --save before\n         cargo xtask bench --against before")]
+#[command(
+    after_help = "Example: cargo xtask bench --save before\n         cargo xtask bench --against before --only nf4"
+)]
 pub struct Options {
-    /// Arguments for the workloads binary
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    /// Rounds; each runs every workload once
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Threads; as many as the machine has by default
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Run only workloads whose name contains this; may be repeated
+    #[arg(long, value_name = "WORD")]
+    only: Vec<String>,
+    /// Write the figures to benches/records/NAME.json
+    #[arg(long, value_name = "NAME")]
+    save: Option<String>,
+    /// Compare with benches/records/NAME.json
+    #[arg(long, value_name = "NAME")]
+    against: Option<String>,
 }
 
-/// Builds and runs the workloads.
+/// One workload of one run.
+#[derive(Debug)]
+struct Figures {
+    name: String,
+    /// Median seconds, fastest and slowest.
+    median: f64,
+    fastest: f64,
+    slowest: f64,
+    sample_count: f64,
+    /// Share of the bytes per second of the memory copy of the same run.
+    of_copy: f64,
+    mse: Option<f64>,
+    sqnr_db: Option<f64>,
+}
+
+/// Measures, prints, saves, compares.
 pub fn run(options: &Options) -> Result<()> {
-    let mut workloads =
-        shell::cargo(&["run", "--release", "--locked", "-p", "quant-benches", "--bin", "workloads", "--"]);
-    shell::run(workloads.args(&options.arguments))
+    let earlier = options.against.as_ref().map(|name| read(name)).transpose()?;
+    let (rounds, threads) = (options.rounds.to_string(), options.threads.to_string());
+    let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-benches", "--bin", "workloads", "--"];
+    let mut workloads = shell::cargo(&build);
+    let output = shell::capture(workloads.arg(rounds).arg(threads).args(&options.only))?;
+    let mut run: Value = serde_json::from_str(&output).context("the workloads printed no JSON")?;
+    let figures = figures(&run)?;
+    println!("{}, {} rounds", run["device"].as_str().unwrap_or("unknown device"), options.rounds);
+    print!("{}", table(&figures));
+    if let Some(earlier) = earlier {
+        print!("{}", comparison(&figures, &earlier));
+    }
+    if let Some(name) = &options.save {
+        run["command"] = json!(format!("cargo xtask bench --rounds {} --save {name}", options.rounds));
+        run["cpu"] = json!(cpu_model());
+        let path = path(name);
+        std::fs::create_dir_all(path.parent().expect("a record lies in a folder"))?;
+        std::fs::write(&path, format!("{run:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("saved: benches/records/{name}.json");
+    }
+    Ok(())
+}
+
+fn path(name: &str) -> PathBuf {
+    shell::root().join("benches/records").join(format!("{name}.json"))
+}
+
+fn read(name: &str) -> Result<Vec<Figures>> {
+    let path = path(name);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    figures(&serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?)
+}
+
+/// What the machine calls its processor, where it tells.
+fn cpu_model() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split(':').nth(1)?.trim().to_owned())
+}
+
+/// The figures of a run, whose first workload is the memory copy.
+fn figures(run: &Value) -> Result<Vec<Figures>> {
+    let workloads = run["workloads"].as_array().context("a run has workloads")?;
+    let mut list: Vec<Figures> = Vec::new();
+    let mut copy_bytes_per_second = None;
+    for workload in workloads {
+        let mut seconds: Vec<f64> =
+            workload["seconds"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+        let counts = (workload["sample_count"].as_f64(), workload["bytes_per_sample"].as_f64());
+        let (false, (Some(sample_count), Some(bytes))) = (seconds.is_empty(), counts) else {
+            bail!("a workload lacks times or counts: {workload}");
+        };
+        seconds.sort_by(f64::total_cmp);
+        let median = seconds[seconds.len() / 2];
+        let bytes_per_second = sample_count * bytes / median;
+        list.push(Figures {
+            name: workload["name"].as_str().unwrap_or_default().to_owned(),
+            median,
+            fastest: seconds[0],
+            slowest: seconds[seconds.len() - 1],
+            sample_count,
+            of_copy: bytes_per_second / *copy_bytes_per_second.get_or_insert(bytes_per_second),
+            mse: workload["mse"].as_f64(),
+            sqnr_db: workload["sqnr_db"].as_f64(),
+        });
+    }
+    Ok(list)
+}
+
+fn table(figures: &[Figures]) -> String {
+    let mut text = format!(
+        "{:<28} {:>10} {:>15} {:>9} {:>8} {:>10} {:>7}\n",
+        "workload", "median", "fastest–slowest", "Msample/s", "of copy", "MSE", "SQNR"
+    );
+    for f in figures {
+        let range = format!("{:.1}–{:.1}", 1e3 * f.fastest, 1e3 * f.slowest);
+        let mse = f.mse.map_or(String::new(), |mse| format!("{mse:.3e}"));
+        let sqnr = f.sqnr_db.map_or(String::new(), |db| format!("{db:.2}"));
+        let (milliseconds, rate) = (1e3 * f.median, f.sample_count / f.median / 1e6);
+        let share = 100.0 * f.of_copy;
+        text += &format!(
+            "{:<28} {milliseconds:>7.2} ms {range:>15} {rate:>9.1} {share:>6.1} % {mse:>10} {sqnr:>7}\n",
+            f.name
+        );
+    }
+    text
+}
+
+/// How shares of the copy changed: times of different runs are not comparable, shares are.
+fn comparison(now: &[Figures], earlier: &[Figures]) -> String {
+    let mut text = String::from("\nshare of copy, now over earlier (above 1 is faster)\n");
+    for f in now.iter().skip(1) {
+        if let Some(before) = earlier.iter().find(|e| e.name == f.name) {
+            let quality = match (f.sqnr_db, before.sqnr_db) {
+                (Some(now), Some(before)) => format!("{:+.3} dB", now - before),
+                _ => String::new(),
+            };
+            text += &format!("{:<28} {:>6.2} {quality:>12}\n", f.name, f.of_copy / before.of_copy);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(seconds: f64) -> Value {
+        json!({"workloads": [
+            {"name": "memory copy", "sample_count": 1000, "bytes_per_sample": 8.0, "seconds": [1.0, 4.0, 2.0]},
+            {"name": "w", "sample_count": 500, "bytes_per_sample": 4.0, "seconds": [seconds], "mse": 0.1, "sqnr_db": 10.0},
+        ]})
+    }
+
+    #[test]
+    fn shares_are_of_the_copy_in_the_same_run() {
+        let figures = figures(&run(1.0)).expect("the run is complete");
+        assert_eq!((figures[0].median, figures[0].of_copy), (2.0, 1.0));
+        assert_eq!(figures[1].of_copy, 0.5);
+        assert!(table(&figures).contains("50.0 %"));
+    }
+
+    #[test]
+    fn a_comparison_is_of_shares() {
+        let (now, earlier) = (figures(&run(0.5)).expect("complete"), figures(&run(1.0)).expect("complete"));
+        assert!(comparison(&now, &earlier).contains("2.00    +0.000 dB"), "{}", comparison(&now, &earlier));
+    }
+
+    #[test]
+    fn a_run_without_times_is_refused() {
+        assert!(figures(&json!({"workloads": [{"name": "w", "seconds": []}]})).is_err());
+    }
 }

@@ -78,12 +78,14 @@ pub fn search_scale(samples: &[f32], search: &ScaleSearch) -> f32 {
 }
 
 /// The exponent that brings the largest magnitude into [4096, 8192]: 12 − ⌊log₂ absmax⌋, at most 126.
+#[inline]
 pub fn sample_shift(absmax: f32) -> i32 {
     let exponent = (absmax.to_bits() >> 23) as i32 - 127;
     (12 - exponent).min(126)
 }
 
 /// 2^exponent, for −126 ≤ exponent ≤ 127.
+#[inline]
 pub fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }

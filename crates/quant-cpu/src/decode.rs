@@ -3,12 +3,15 @@
 //! y = flush(fl(level · s)), then rounded to the number format, ties to even. A code beyond the last level counts as
 //! the last. Class: ≤ 1 ULP, expected 0.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use crate::codes::unpack;
 use crate::work::{Region, TILE, regions, runs, split_mut, tiles};
 use crate::{Cpu, level::Level};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use quant_core::backend::{Encoding, SamplesMut};
-use quant_core::tensor::flush;
+use quant_core::tensor::{Dtype, flush};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -23,12 +26,17 @@ pub(crate) fn decode(cpu: &Cpu, packed: &[u8], encoding: &Encoding<'_>, samples:
 }
 
 /// A number format that f32 values are rounded to.
-pub(crate) trait Stored: Copy + Send {
+pub(crate) trait Stored: bytemuck::Pod + Send {
+    /// The number format.
+    const DTYPE: Dtype;
+
     /// Rounds to nearest, ties to even.
     fn store(values: &[f32], to: &mut [Self]);
 }
 
 impl Stored for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+
     #[inline(always)]
     fn store(values: &[f32], to: &mut [Self]) {
         to.copy_from_slice(values);
@@ -36,6 +44,8 @@ impl Stored for f32 {
 }
 
 impl Stored for f16 {
+    const DTYPE: Dtype = Dtype::F16;
+
     #[inline(always)]
     fn store(values: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(values);
@@ -43,6 +53,8 @@ impl Stored for f16 {
 }
 
 impl Stored for bf16 {
+    const DTYPE: Dtype = Dtype::Bf16;
+
     // No decoded value is NaN, the one case that this rounding does not cover.
     #[inline(always)]
     fn store(values: &[f32], to: &mut [Self]) {
@@ -72,17 +84,63 @@ fn decode_region<T: Stored>(level: Level, packed: &[u8], encoding: &Encoding<'_>
             level.vectorize(
                 #[inline(always)]
                 || {
-                    decode_tile(packed, encoding, row, columns, codes, tile);
-                    T::store(tile, to);
+                    if !decode_directly(level, packed, encoding, row, columns.clone(), codes, to) {
+                        decode_tile(level, packed, encoding, row, columns, codes, tile);
+                        T::store(tile, to);
+                    }
                 },
             );
         }
     }
 }
 
-/// Unpacks and decodes columns `columns` of `row`; the first is a multiple of 8.
+/// Decodes without an f32 tile in between, where there is a kernel for it.
+#[inline(always)]
+fn decode_directly<T: Stored>(
+    level: Level,
+    packed: &[u8],
+    encoding: &Encoding<'_>,
+    row: usize,
+    columns: Range<usize>,
+    codes: &mut [u8],
+    to: &mut [T],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if level.has_avx512() && T::DTYPE == Dtype::F32 {
+        // SAFETY: the level was proved available when it was made.
+        unsafe { avx512::decode_tile(packed, encoding, row, columns, codes, bytemuck::cast_slice_mut(to)) };
+        return true;
+    } else if level.has_avx512() && encoding.bit_width.bits() <= 4 {
+        // SAFETY: the level was proved available when it was made.
+        unsafe { avx512::decode_tile_u16(packed, encoding, row, columns, codes, to) };
+        return true;
+    }
+    let _ = (level, packed, encoding, row, columns, codes, to);
+    false
+}
+
+/// Unpacks and decodes columns `columns` of `row` to f32; the first is a multiple of 8.
 #[inline(always)]
 pub(crate) fn decode_tile(
+    level: Level,
+    packed: &[u8],
+    encoding: &Encoding<'_>,
+    row: usize,
+    columns: Range<usize>,
+    codes: &mut [u8],
+    tile: &mut [f32],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if level.has_avx512() {
+        // SAFETY: the level was proved available when it was made.
+        return unsafe { avx512::decode_tile(packed, encoding, row, columns, codes, tile) };
+    }
+    let _ = level;
+    decode_tile_portable(packed, encoding, row, columns, codes, tile);
+}
+
+#[inline(always)]
+fn decode_tile_portable(
     packed: &[u8],
     encoding: &Encoding<'_>,
     row: usize,

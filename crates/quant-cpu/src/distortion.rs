@@ -9,6 +9,7 @@ use crate::samples::load;
 use crate::work::{Region, TILE, regions, tiles};
 use crate::{Cpu, level::Level};
 use quant_core::backend::Encoding;
+use quant_core::codes::BitWidth;
 use quant_core::measure::Distortion;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
@@ -48,6 +49,7 @@ struct TileSums {
 
 fn measure_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8], region: &Region) -> Part {
     let (mut codes, mut x, mut y) = ([0; TILE], [0.0; TILE], [0.0; TILE]);
+    let mut counts = ByteCounts::new(encoding.bit_width);
     let mut part = Part { tiles: Vec::new(), code_counts: [0; 256] };
     for row in region.rows.clone() {
         for columns in tiles(region.columns.clone()) {
@@ -56,15 +58,17 @@ fn measure_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, pac
             let sums = level.vectorize(
                 #[inline(always)]
                 || {
-                    load(matrix.samples(), row * matrix.columns() + columns.start, x);
-                    decode_tile(packed, encoding, row, columns, codes, y);
+                    load(level, matrix.samples(), row * matrix.columns() + columns.start, x);
+                    decode_tile(level, packed, encoding, row, columns.clone(), codes, y);
                     sum_tile(x, y)
                 },
             );
             part.tiles.push(sums);
-            count_codes(codes, &mut part.code_counts);
+            let first_byte = row * encoding.row_len_bytes() + columns.start / 8 * encoding.bit_width.bits();
+            counts.add(codes, &packed[first_byte..], &mut part.code_counts);
         }
     }
+    counts.unpack_into(&mut part.code_counts);
     part
 }
 
@@ -106,15 +110,41 @@ fn fold_lanes(mut lanes: [f64; LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
     lanes[0]
 }
 
-/// Four tables, because an increment must wait for the one before it on the same address.
-fn count_codes(codes: &[u8], code_counts: &mut [u64; 256]) {
-    let mut tables = [[0u16; 256]; 4];
-    let (fours, rest) = codes.as_chunks::<4>();
-    for four in fours {
-        (0..4).for_each(|i| tables[i][usize::from(four[i])] += 1);
+/// How often each byte occurs: packed codes where a byte holds whole codes, else codes.
+struct ByteCounts {
+    /// Four tables, because an increment must wait for the one before it on the same address.
+    tables: [[u64; 256]; 4],
+    /// Codes of a byte.
+    codes_per_byte: usize,
+}
+
+impl ByteCounts {
+    fn new(width: BitWidth) -> Self {
+        let codes_per_byte = if 8 % width.bits() == 0 { 8 / width.bits() } else { 1 };
+        Self { tables: [[0; 256]; 4], codes_per_byte }
     }
-    rest.iter().for_each(|&code| tables[0][usize::from(code)] += 1);
-    for (code, sum) in code_counts.iter_mut().enumerate() {
-        *sum += tables.iter().map(|table| u64::from(table[code])).sum::<u64>();
+
+    /// Counts `codes`, which lie in `packed`.
+    fn add(&mut self, codes: &[u8], packed: &[u8], single: &mut [u64; 256]) {
+        let byte_count = codes.len() / self.codes_per_byte;
+        let (fours, rest) = if self.codes_per_byte == 1 { codes } else { &packed[..byte_count] }.as_chunks::<4>();
+        for &[a, b, c, d] in fours {
+            self.tables[0][usize::from(a)] += 1;
+            self.tables[1][usize::from(b)] += 1;
+            self.tables[2][usize::from(c)] += 1;
+            self.tables[3][usize::from(d)] += 1;
+        }
+        rest.iter().for_each(|&byte| self.tables[0][usize::from(byte)] += 1);
+        codes[byte_count * self.codes_per_byte..].iter().for_each(|&code| single[usize::from(code)] += 1);
+    }
+
+    /// Adds the codes of the bytes counted.
+    fn unpack_into(&self, code_counts: &mut [u64; 256]) {
+        let bits = 8 / self.codes_per_byte;
+        let mask = if bits == 8 { 255 } else { (1 << bits) - 1 };
+        for byte in 0..256 {
+            let count: u64 = self.tables.iter().map(|table| table[byte]).sum();
+            (0..self.codes_per_byte).for_each(|i| code_counts[byte >> (i * bits) & mask] += count);
+        }
     }
 }

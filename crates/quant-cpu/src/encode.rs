@@ -3,6 +3,9 @@
 //! code = #{k : x > flush(t_k · s)}; for a negative scale both x and s are negated, and a zero scale counts as 1.
 //! Thresholds ascend, so counting and searching agree. Class: exact.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use crate::level::Level;
 use crate::samples::load;
 use crate::work::{Region, TILE, regions, runs, split_mut, tiles};
@@ -41,7 +44,7 @@ fn encode_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, regi
             level.vectorize(
                 #[inline(always)]
                 || {
-                    encode_tile(matrix, encoding, row, columns, codes);
+                    encode_tile(level, matrix, encoding, row, columns, codes);
                     pack(codes, encoding.bit_width, bytes);
                 },
             );
@@ -50,12 +53,36 @@ fn encode_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, regi
 }
 
 #[inline(always)]
-fn encode_tile(matrix: Matrix<'_>, encoding: &Encoding<'_>, row: usize, columns: Range<usize>, codes: &mut [u8]) {
+fn encode_tile(
+    level: Level,
+    matrix: Matrix<'_>,
+    encoding: &Encoding<'_>,
+    row: usize,
+    columns: Range<usize>,
+    codes: &mut [u8],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if level.has_avx512() {
+        // SAFETY: the level was proved available when it was made.
+        return unsafe { avx512::encode_tile(level, matrix, encoding, row, columns, codes) };
+    }
+    encode_tile_portable(level, matrix, encoding, row, columns, codes);
+}
+
+#[inline(always)]
+fn encode_tile_portable(
+    level: Level,
+    matrix: Matrix<'_>,
+    encoding: &Encoding<'_>,
+    row: usize,
+    columns: Range<usize>,
+    codes: &mut [u8],
+) {
     let thresholds = encoding.codebooks.thresholds(encoding.codebooks.index_of_row(row));
     let (mut tile, mut scaled) = ([0.0; TILE], [0.0; 255]);
     let scaled = &mut scaled[..thresholds.len()];
     let tile = &mut tile[..columns.len()];
-    load(matrix.samples(), row * matrix.columns() + columns.start, tile);
+    load(level, matrix.samples(), row * matrix.columns() + columns.start, tile);
     let left = columns.start;
     for (run, group) in runs(encoding.grouping, row, columns) {
         let samples = &mut tile[run.start - left..run.end - left];

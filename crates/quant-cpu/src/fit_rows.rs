@@ -18,7 +18,7 @@ pub(crate) fn fit_rows(
     let columns = matrix.columns();
     let fit = |row: usize| {
         let mut samples = vec![0.0; columns];
-        load(matrix.samples(), row * columns, &mut samples);
+        load(cpu.level, matrix.samples(), row * columns, &mut samples);
         normalise(&mut samples, row, 0..columns, normalisation);
         let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
         optimal::fit_levels(&samples, row_weights, level_count)

@@ -47,7 +47,7 @@ fn add_region(
             cpu.level.vectorize(
                 #[inline(always)]
                 || {
-                    load(matrix.samples(), start, tile);
+                    load(cpu.level, matrix.samples(), start, tile);
                     normalise(tile, row, columns, normalisation);
                 },
             );

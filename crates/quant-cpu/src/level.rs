@@ -83,6 +83,16 @@ impl Level {
         self.0
     }
 
+    /// Whether AVX2 kernels may be called.
+    pub(crate) fn has_avx2(self) -> bool {
+        self.0 != SimdLevel::Scalar
+    }
+
+    /// Whether AVX-512 kernels may be called.
+    pub(crate) fn has_avx512(self) -> bool {
+        self.0 == SimdLevel::Avx512
+    }
+
     /// Runs `kernel` compiled for the level. `kernel` must be `#[inline(always)]` to profit; its results cannot differ,
     /// because Rust neither reorders nor contracts floating-point operations.
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Samples brought into the first-level cache as flushed f32.
 
+use crate::level::Level;
 use crate::work::runs;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use quant_core::grouping::Grouping;
@@ -8,12 +9,12 @@ use std::ops::Range;
 
 /// Writes samples from `start` on, as f32 after [`flush`], to all of `tile`.
 #[inline(always)]
-pub(crate) fn load(samples: Samples<'_>, start: usize, tile: &mut [f32]) {
+pub(crate) fn load(level: Level, samples: Samples<'_>, start: usize, tile: &mut [f32]) {
     let end = start + tile.len();
     match samples {
         Samples::F32(s) => tile.iter_mut().zip(&s[start..end]).for_each(|(to, &x)| *to = flush(x)),
         Samples::Bf16(s) => load_bf16(&s[start..end], tile),
-        Samples::F16(s) => load_f16(&s[start..end], tile),
+        Samples::F16(s) => load_f16(level, &s[start..end], tile),
     }
 }
 
@@ -24,11 +25,41 @@ fn load_bf16(samples: &[bf16], tile: &mut [f32]) {
     }
 }
 
-// No f16 is a subnormal f32, but −0 is to become 0.
+// No f16 is a subnormal f32, but −0 is to become 0, which adding 0 does.
 #[inline(always)]
-fn load_f16(samples: &[f16], tile: &mut [f32]) {
+fn load_f16(level: Level, samples: &[f16], tile: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if level.has_avx2() {
+        // SAFETY: all levels but the scalar one have F16C, and the level was proved available when it was made.
+        return unsafe { load_f16c(samples, tile) };
+    }
+    let _ = level;
     samples.convert_to_f32_slice(tile);
-    tile.iter_mut().for_each(|x| *x = flush(*x));
+    tile.iter_mut().for_each(|x| *x += 0.0);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn load_f16c(samples: &[f16], tile: &mut [f32]) {
+    use std::arch::x86_64::*;
+    let convert = |from: &[f16; 8]| {
+        // SAFETY: the array is 16 readable bytes, and the load needs no alignment.
+        let x = _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.as_ptr().cast()) });
+        _mm256_add_ps(x, _mm256_setzero_ps())
+    };
+    let ((samples, x_rest), (tile, rest)) = (samples.as_chunks::<8>(), tile.as_chunks_mut::<8>());
+    for (x, to) in samples.iter().zip(tile) {
+        // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), convert(x)) };
+    }
+    if !x_rest.is_empty() {
+        let (mut x, mut to) = ([f16::ZERO; 8], [0.0; 8]);
+        x[..x_rest.len()].copy_from_slice(x_rest);
+        // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), convert(&x)) };
+        rest.copy_from_slice(&to[..x_rest.len()]);
+    }
 }
 
 /// Multiplies the samples of columns `columns` of `row` by the inverse scales of their groups, then flushes.

@@ -1,0 +1,82 @@
+"""Loads a bitsandbytes folder and the dense folder of the same recipe, and compares weights and generated tokens.
+
+usage: check_bitsandbytes.py BITSANDBYTES DENSE
+
+Both are loaded by transformers on the CPU. Every weight that bitsandbytes decodes must equal the dense one, and 32 greedy tokens from each
+of three prompts must be the same, both computing in f32. Exits 1 otherwise.
+
+On processors with AVX-512 BF16, bitsandbytes multiplies in bf16 even when asked for f32, so its stock kernel may choose other tokens
+from the very same weights. It is switched off for the comparison; what it generates is printed for information.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from bitsandbytes import functional as bnb
+from bitsandbytes.nn import Linear4bit
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+PROMPTS = ["The capital of France is", "Once upon a time, there was a little", "def fibonacci(n):"]
+TOKEN_COUNT = 32
+
+
+def prompts(folder, vocabulary):
+    """Token ids of the prompts; seeded ids where the folder has no tokenizer."""
+    if (Path(folder) / "tokenizer.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return [tokenizer(text, return_tensors="pt").input_ids for text in PROMPTS], tokenizer
+    generator = torch.Generator().manual_seed(7)
+    return [torch.randint(3, vocabulary, (1, 8), generator=generator) for _ in PROMPTS], None
+
+
+def weights(quantized, dense):
+    """Number of layers and weights compared, of weights that differ, and the largest difference."""
+    dense_modules = dict(dense.named_modules())
+    layers = [(name, m) for name, m in quantized.named_modules() if isinstance(m, Linear4bit)]
+    count = differing = 0
+    largest = 0.0
+    for name, module in layers:
+        decoded = bnb.dequantize_4bit(module.weight.data, module.weight.quant_state).float()
+        difference = (decoded - dense_modules[name].weight.data.float()).abs()
+        count += difference.numel()
+        differing += int((difference > 0).sum())
+        largest = max(largest, float(difference.max()))
+    return len(layers), count, differing, largest
+
+
+def tokens(model, ids):
+    with torch.inference_mode():
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKEN_COUNT, min_new_tokens=TOKEN_COUNT,
+                             do_sample=False, pad_token_id=0)
+    return out[0, ids.shape[1]:]
+
+
+def main():
+    torch.set_num_threads(2)
+    quantized = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+    dense = AutoModelForCausalLM.from_pretrained(sys.argv[2], dtype=torch.float32).eval()
+    layer_count, count, differing, largest = weights(quantized, dense)
+    print(f"{layer_count} layers, {count} weights: {differing} differ from the dense folder, largest difference {largest:g}")
+    ids, tokenizer = prompts(sys.argv[2], dense.config.vocab_size)
+    layers = [m for m in quantized.modules() if isinstance(m, Linear4bit)]
+    stock = [m.support_avx512bf16_for_cpu for m in layers]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    failures = int(differing > 0) + int(layer_count == 0)
+    expected = [tokens(dense, prompt) for prompt in ids]
+    for prompt, theirs in zip(ids, expected):
+        same = int((tokens(quantized, prompt) == theirs).sum())
+        failures += int(same != TOKEN_COUNT)
+        text = repr(tokenizer.decode(theirs)) if tokenizer else theirs.tolist()
+        print(f"{same} of {TOKEN_COUNT} tokens are the same: {text}")
+    if any(stock):
+        for layer in layers:
+            layer.support_avx512bf16_for_cpu = True
+        same = [int((tokens(quantized, prompt) == theirs).sum()) for prompt, theirs in zip(ids, expected)]
+        print(f"for information, with the bf16 kernel: {same} of {TOKEN_COUNT} tokens are the same")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Times bitsandbytes and quant on the same matrix, in turn, and writes a record.
+
+usage: throughput.py ROUNDS_BINARY [RECORD]    ROUNDS_BINARY is built from benches/src/bin/rounds.rs
+
+The matrix is 4096 x 11008 samples of N(0, 0.02^2), f32. Every round runs each contestant once, starting with another one each time. The
+ratio is the median of the ratios within rounds. SQNR is measured on what each decodes.
+"""
+
+import json
+import math
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import bitsandbytes
+import numpy as np
+import torch
+from bitsandbytes import functional as bnb
+
+ROWS, COLUMNS, DEVIATION, ROUNDS, BLOCK = 4096, 11008, 0.02, 11, 64
+COMMAND = "cargo xtask interop --only throughput --write"
+OURS = {
+    "absmax": "quant, NF4 absmax: scales and codes",
+    "absmax-whole": "quant, NF4 absmax: the same, input checked and error measured",
+    "search": "quant, NF4 signed search: scales and codes",
+}
+
+
+class Rounds:
+    """The partner process: one line in, one run, one line out."""
+
+    def __init__(self, binary, matrix, threads):
+        self.file = tempfile.NamedTemporaryFile(suffix=".f32")
+        matrix.numpy().tofile(self.file.name)
+        shape = [str(n) for n in matrix.shape]
+        self.process = subprocess.Popen([binary, self.file.name, *shape, str(threads)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, name):
+        self.process.stdin.write(name + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.process.args[0]} ended early")
+        return json.loads(line)
+
+
+def sqnr_db(x, decoded):
+    x, decoded = x.double(), decoded.double()
+    return 10 * math.log10(float((x * x).sum() / ((x - decoded) ** 2).sum()))
+
+
+def cpu_model():
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return f"{names[0]}, {len(names)} logical" if names else platform.processor()
+
+
+def measure(binary, threads):
+    torch.set_num_threads(threads)
+    x = torch.from_numpy((DEVIATION * np.random.default_rng(1).standard_normal((ROWS, COLUMNS))).astype(np.float32))
+    partner = Rounds(binary, x, threads)
+    decoded = bnb.dequantize_4bit(*bnb.quantize_4bit(x, blocksize=BLOCK, quant_type="nf4"))
+    quality = {"bitsandbytes": sqnr_db(x, decoded)} | {name: partner.run(name)["sqnr_db"] for name in OURS}
+    partner.run("copy")
+    names = ["bitsandbytes", *OURS, "copy"]
+    seconds = {name: [] for name in names}
+    for round_index in range(ROUNDS):
+        for turn in range(len(names)):
+            name = names[(round_index + turn) % len(names)]
+            if name == "bitsandbytes":
+                start = time.perf_counter()
+                bnb.quantize_4bit(x, blocksize=BLOCK, quant_type="nf4")
+                seconds[name].append(time.perf_counter() - start)
+            else:
+                seconds[name].append(partner.run(name)["seconds"])
+    return seconds, quality
+
+
+def rows(seconds, quality):
+    labels = {"bitsandbytes": f"bitsandbytes {bitsandbytes.__version__}, quantize_4bit NF4"} | OURS | {"copy": "memory copy"}
+    weight_count = ROWS * COLUMNS / 1e6
+    lines = ["| contestant | Mweight/s | fastest–slowest | ratio | SQNR (dB) |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, label in labels.items():
+        rates = sorted(weight_count / s for s in seconds[name])
+        ratio = statistics.median(b / s for b, s in zip(seconds["bitsandbytes"], seconds[name]))
+        sqnr = f"{quality[name]:.3f}" if name in quality else ""
+        lines.append(f"| {label} | {statistics.median(rates):.1f} | {rates[-1]:.1f}–{rates[0]:.1f} | {ratio:.1f} | {sqnr} |")
+    return lines
+
+
+def main():
+    binary, record = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+    text = ["# Quantize throughput, CPU, against bitsandbytes", ""]
+    text += [f"{ROWS} × {COLUMNS} samples of N(0, {DEVIATION}²), f32; block {BLOCK}, f32 scales, 4.5 bits. {ROUNDS} interleaved rounds; *ratio* is the",
+             "median, over rounds, of the time of bitsandbytes over the contestant's. Rates are medians and hold for this machine only.", "",
+             f"* Command: `{COMMAND}`", f"* Machine: {cpu_model()}", f"* torch {torch.__version__}", ""]
+    for threads in (1, torch.get_num_threads()):
+        table = rows(*measure(binary, threads))
+        text += [f"## {threads} thread{'s' if threads > 1 else ''}", "", *table, ""]
+        print("\n".join([f"{threads} threads", *table]), flush=True)
+    if record:
+        Path(record).write_text("\n".join(text).rstrip() + "\n")
+        print(f"written: {record}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
