@@ -83,6 +83,11 @@ impl Level {
         self.0
     }
 
+    /// Whether AVX2 kernels may be called.
+    pub(crate) fn has_avx2(self) -> bool {
+        self.0 != SimdLevel::Scalar
+    }
+
     /// Whether AVX-512 kernels may be called.
     pub(crate) fn has_avx512(self) -> bool {
         self.0 == SimdLevel::Avx512

@@ -1,6 +1,6 @@
 //! Samples brought into the first-level cache as flushed f32.
 
-use crate::level::{Level, SimdLevel};
+use crate::level::Level;
 use crate::work::runs;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use quant_core::grouping::Grouping;
@@ -29,7 +29,7 @@ fn load_bf16(samples: &[bf16], tile: &mut [f32]) {
 #[inline(always)]
 fn load_f16(level: Level, samples: &[f16], tile: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if level.simd() != SimdLevel::Scalar {
+    if level.has_avx2() {
         // SAFETY: all levels but the scalar one have F16C, and the level was proved available when it was made.
         return unsafe { load_f16c(samples, tile) };
     }

@@ -4,6 +4,8 @@
 //! so the cost of a sample is min_k (x̂ − ŷ_k)², and no threshold is needed. Class: exact.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cells;
 mod portable;

@@ -1,10 +1,26 @@
 //! Reads GGUF checkpoints: header checked here, blocks decoded by candle.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = std::fs::File::open("model.gguf")?;
+//! let len = file.metadata()?.len();
+//! let header = quant_gguf::Header::read(std::io::BufReader::new(file), len)?;
+//! for tensor in &header.tensors {
+//!     println!("{} {:?} {}", tensor.name, tensor.shape, tensor.ggml_type.name());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
+mod decode;
+mod error;
+mod header;
+mod reader;
 mod types;
+mod value;
 
+pub use decode::{NotDecodable, dequantize};
+pub use error::{Fault, GgufError, TensorProblem};
+pub use header::{Header, TensorInfo};
 pub use types::GgmlType;
-
-/// Why a GGUF file was refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GgufError {}
+pub use value::{Array, Value};

@@ -1,5 +1,9 @@
 //! Codebooks of small floating-point formats.
 
+use super::scaled::{self, Scale};
+use super::{Constraints, Design, DesignError};
+use crate::source::Source;
+
 /// bitsandbytes' FP4 in its *code order* (sign · 8 + index): not sorted, and not quite E2M1 (0.0625/12 where E2M1 has
 /// 1/12). Needed to write its files.
 pub const BITSANDBYTES_FP4_CODE_ORDER: [f32; 16] = [
@@ -116,6 +120,34 @@ impl FloatFormat {
         Some(if code >> (self.bit_width() - 1) & 1 == 1 { -magnitude } else { magnitude })
     }
 
+    /// The code of the number nearest to `x`, between two equally near ones that with an even code; beyond the largest
+    /// finite number, that number (the saturating conversion of OCP FP8, section 5.2). A NaN counts as 0.
+    pub fn encode(self, x: f64) -> u32 {
+        let sign = u32::from(x.is_sign_negative()) << (self.bit_width() - 1);
+        let magnitude = if x.is_nan() { 0.0 } else { x.abs().min(f64::from(self.max())) };
+        let bias = (1 << (self.exponent_bits - 1)) - 1;
+        // The exponent of the binade that x is in; below the smallest normal number the steps stay as wide.
+        let exponent = if magnitude > 0.0 { (magnitude.log2().floor() as i32).max(1 - bias) } else { 1 - bias };
+        let step = f64::from(exponent - self.mantissa_bits as i32).exp2();
+        // Codes count steps: they run on through the hidden bit into the next exponent.
+        let below = (magnitude / step).floor();
+        let code = below as u32 + (((exponent + bias - 1) as u32) << self.mantissa_bits);
+        let rest = magnitude / step - below;
+        let code = code + u32::from(rest > 0.5 || (rest == 0.5 && code % 2 == 1));
+        sign | code
+    }
+
+    /// The number nearest to `x`; see [`Self::encode`].
+    ///
+    /// ```
+    /// use quant_core::design::float_format::FloatFormat;
+    /// assert_eq!(FloatFormat::E2M1.round(2.5), 2.0); // a tie, to even
+    /// assert_eq!(FloatFormat::E4M3.round(1e9), 448.0);
+    /// ```
+    pub fn round(self, x: f64) -> f64 {
+        self.decode(self.encode(x)).expect("the encoder gives finite numbers")
+    }
+
     /// The distinct finite numbers of the format, ascending; the two zeros are one.
     pub fn levels(self) -> Vec<f32> {
         let positive: Vec<f32> =
@@ -158,9 +190,59 @@ pub fn fp_levels(bits: u32) -> Vec<f32> {
     format.levels().into_iter().map(|y| (f64::from(y) / max) as f32).collect()
 }
 
+/// The numbers of a format, at a scale, on a source.
+///
+/// ```
+/// use quant_core::design::{Constraints, float_format::{FloatFormat, design}, scaled::Scale};
+/// let source = quant_core::source::Uniform::new(-6.0, 6.0).unwrap();
+/// let found = design(FloatFormat::E2M1, &source, Scale::Absmax, &Constraints::default()).unwrap();
+/// assert_eq!(found.codebook.levels()[14], 6.0);
+/// ```
+pub fn design(
+    format: FloatFormat,
+    source: &dyn Source,
+    scale: Scale,
+    constraints: &Constraints,
+) -> Result<Design, DesignError> {
+    let levels: Vec<f64> = format.levels().into_iter().map(f64::from).collect();
+    scaled::design(&levels, source, scale, constraints)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_half_rounds_to_a_nearest_number_and_ties_to_even() {
+        let formats = [
+            FloatFormat::E1M0,
+            FloatFormat::E2M0,
+            FloatFormat::E2M1,
+            FloatFormat::E2M2,
+            FloatFormat::E2M3,
+            FloatFormat::E3M2,
+            FloatFormat::E3M3,
+            FloatFormat::E4M3,
+            FloatFormat::E5M2,
+        ];
+        for format in formats {
+            let finite: Vec<(f64, u32)> =
+                (0..1 << format.bit_width()).filter_map(|code| Some((format.decode(code)?, code))).collect();
+            for bits in 0..=u16::MAX {
+                let x = half::f16::from_bits(bits).to_f64();
+                if !x.is_finite() {
+                    continue;
+                }
+                let code = format.encode(x);
+                let distance = (format.decode(code).unwrap() - x).abs();
+                let nearest = finite.iter().map(|(y, _)| (y - x).abs()).fold(f64::INFINITY, f64::min);
+                assert_eq!(distance, nearest, "{format:?} {x}");
+                let rivals = finite.iter().filter(|(y, _)| (y - x).abs() == nearest && *y != format.round(x)).count();
+                assert!(rivals == 0 || code & 1 == 0, "{format:?} {x}");
+                assert_eq!(code >> (format.bit_width() - 1) == 1, x.is_sign_negative());
+            }
+        }
+    }
 
     #[test]
     fn standard_formats_have_their_published_numbers() {

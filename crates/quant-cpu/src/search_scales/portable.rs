@@ -18,7 +18,7 @@ pub(super) fn cost(level: Level, search: &ScaleSearch, scaled: &[i16], span: i32
     if count <= TRIED_MAX {
         return level.vectorize(
             #[inline(always)]
-            || cost_tried(scaled, levels),
+            || cost_tried(level, scaled, levels),
         );
     }
     if sign < 0 {
@@ -28,12 +28,12 @@ pub(super) fn cost(level: Level, search: &ScaleSearch, scaled: &[i16], span: i32
 }
 
 #[inline(always)]
-fn cost_tried(scaled: &[i16], levels: &[i16]) -> u64 {
+fn cost_tried(level: Level, scaled: &[i16], levels: &[i16]) -> u64 {
     let (blocks, rest) = scaled.as_chunks::<64>();
     let mut cost = 0;
     // Not `map` and `sum`: what the compiler does not inline into the caller is not compiled for its instructions.
     for block in blocks {
-        cost += cost_of_block(block, levels);
+        cost += cost_of_block(level, block, levels);
     }
     for &x in rest {
         let error = levels.iter().map(|&y| (x - y).unsigned_abs()).min().unwrap_or(0);
@@ -42,9 +42,20 @@ fn cost_tried(scaled: &[i16], levels: &[i16]) -> u64 {
     cost
 }
 
+#[inline(always)]
+fn cost_of_block(level: Level, block: &[i16; 64], levels: &[i16]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if level.has_avx2() {
+        // SAFETY: the level was proved available when it was made.
+        return unsafe { super::avx2::cost_of_block(block, levels) };
+    }
+    let _ = level;
+    cost_of_block_portable(block, levels)
+}
+
 /// |x̂ − ŷ| ≤ 8192 + 12480, so a lane's four squares stay below 2³¹.
 #[inline(always)]
-fn cost_of_block(block: &[i16; 64], levels: &[i16]) -> u64 {
+fn cost_of_block_portable(block: &[i16; 64], levels: &[i16]) -> u64 {
     let mut lanes = [0u32; 16];
     for block in block.as_chunks::<16>().0 {
         let mut errors = [i16::MAX; 16];

@@ -76,6 +76,7 @@ impl CheckpointError {
     pub fn is_refused_input(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Shrunk { .. } => false,
+            Self::Gguf { error, .. } => !error.is_fault(),
             Self::Tensor { problem, .. } => !matches!(problem, TensorProblem::TooLarge { .. }),
             _ => true,
         }

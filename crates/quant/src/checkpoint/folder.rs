@@ -100,11 +100,11 @@ pub(super) struct Beside {
     pub left_out: Vec<PathBuf>,
 }
 
-/// Lists the files beside the weights `shards`.
-pub(super) fn beside(folder: &Path, shards: &[String]) -> Result<Beside, CheckpointError> {
+/// Lists the files beside the ones that are `read`: the shards and their index.
+pub(super) fn beside(folder: &Path, read: &[String]) -> Result<Beside, CheckpointError> {
     let mut beside = Beside::default();
     walk(folder, Path::new(""), 0, &mut |relative| {
-        if shards.iter().any(|shard| Path::new(shard) == relative) {
+        if read.iter().any(|name| Path::new(name) == relative) {
         } else if is_other_weights(&relative) {
             beside.left_out.push(relative);
         } else {

@@ -9,6 +9,7 @@ mod dtype;
 mod error;
 mod file;
 mod folder;
+mod gguf;
 mod header;
 mod index;
 pub mod layout;
@@ -78,6 +79,12 @@ pub struct Shard {
     digest: [u8; 32],
 }
 
+impl Shard {
+    fn new(file_name: String, file: PositionedFile, digest: [u8; 32], metadata: BTreeMap<String, String>) -> Self {
+        Self { file_name, path: file.path().to_owned(), byte_len: file.byte_len(), metadata, file, digest }
+    }
+}
+
 /// An open checkpoint.
 ///
 /// Shared between threads freely: reads are positioned and take `&self`.
@@ -87,6 +94,7 @@ pub struct Checkpoint {
     path: PathBuf,
     tensors: Vec<TensorEntry>,
     shards: Vec<Shard>,
+    gguf_metadata: Option<Vec<(String, quant_gguf::Value)>>,
     config: Option<serde_json::Value>,
     side_files: Vec<PathBuf>,
     left_out: Vec<PathBuf>,
@@ -116,6 +124,11 @@ impl Checkpoint {
     /// The files that hold the tensors, by name.
     pub fn shards(&self) -> &[Shard] {
         &self.shards
+    }
+
+    /// Keys and values of a GGUF header: architecture, tokenizer, ...
+    pub fn gguf_metadata(&self) -> Option<&[(String, quant_gguf::Value)]> {
+        self.gguf_metadata.as_deref()
     }
 
     /// The `config.json` of a folder.
@@ -163,7 +176,15 @@ impl Checkpoint {
         if entry.dtype.is_plain_float() {
             return self.read_raw(tensor);
         }
-        Err(self.refuse(entry, TensorProblem::NotFloat { dtype: entry.dtype.name() }))
+        match entry.dtype {
+            StoredDtype::Ggml(ggml_type) if ggml_type.is_decodable() => {
+                // `None` on overflow cannot happen after the header's check; `allocate` refuses it all the same.
+                let mut samples = self.allocate(entry, (entry.sample_count() as u64).checked_mul(4))?;
+                gguf::decode(entry, ggml_type, &self.shards[entry.shard].file, &mut samples)?;
+                Ok(samples)
+            }
+            _ => Err(self.refuse(entry, TensorProblem::NotFloat { dtype: entry.dtype.name() })),
+        }
     }
 
     /// Stored bytes `range` of a tensor, counted from its first.

@@ -1,14 +1,14 @@
 //! Opening: what the path is, which files it means, and whether they agree.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use super::file::PositionedFile;
 use super::folder::{self, Beside, Found};
 use super::index::Index;
 use super::{
     Checkpoint, CheckpointError, IndexProblem, PlaceProblem, Shard, Source, StoredDtype, TensorEntry, TensorProblem,
-    header,
+    gguf, header,
 };
 
 /// The first bytes of a GGUF file.
@@ -53,23 +53,31 @@ fn open_safetensors_file(path: &Path, file: PositionedFile) -> Result<Checkpoint
 }
 
 fn open_gguf(path: &Path, file: PositionedFile) -> Result<Checkpoint, CheckpointError> {
-    let _ = file;
-    Err(CheckpointError::place(path, PlaceProblem::NoCheckpoint))
+    let header = gguf::read_header(&file)?;
+    let mut parts = Parts::default();
+    let digest = file.digest(header.data_begin)?;
+    for tensor in header.tensors {
+        parts.add_tensor(path, gguf::entry(tensor))?;
+    }
+    parts.shards.push(Shard::new(file_name(path), file, digest, BTreeMap::new()));
+    let gguf_metadata = Some(header.metadata);
+    Ok(Checkpoint { gguf_metadata, ..parts.into_checkpoint(Source::Gguf, path) })
 }
 
 fn open_folder(path: &Path) -> Result<Checkpoint, CheckpointError> {
-    let (shards, index) = match folder::find(path)? {
+    let (mut read, index) = match folder::find(path)? {
         Found::Safetensors { shards, index } => (shards, index),
         Found::Gguf(name) => return open(&path.join(name)),
     };
     let mut parts = Parts::default();
-    for shard in &shards {
+    for shard in &read {
         parts.add_safetensors(shard.clone(), PositionedFile::open(&path.join(shard))?)?;
     }
     if let Some((index_path, index)) = &index {
         parts.check_index(index_path, index)?;
+        read.push(file_name(index_path));
     }
-    let Beside { carried, left_out } = folder::beside(path, &shards)?;
+    let Beside { carried, left_out } = folder::beside(path, &read)?;
     let config = read_config(path)?;
     Ok(Checkpoint { config, side_files: carried, left_out, ..parts.into_checkpoint(Source::Folder, path) })
 }
@@ -121,8 +129,7 @@ impl Parts {
             )?;
         }
         let digest = file.digest(header.data_begin)?;
-        let (path, byte_len) = (file.path().to_owned(), file.byte_len());
-        self.shards.push(Shard { file_name, path, byte_len, metadata: header.metadata, file, digest });
+        self.shards.push(Shard::new(file_name, file, digest, header.metadata));
         Ok(())
     }
 
@@ -138,7 +145,7 @@ impl Parts {
     }
 
     /// Checks that each tensor of the index is in the shard that the index names.
-    fn check_index(&self, index_path: &PathBuf, index: &Index) -> Result<(), CheckpointError> {
+    fn check_index(&self, index_path: &Path, index: &Index) -> Result<(), CheckpointError> {
         for (tensor, shard) in &index.weight_map {
             let held = self.by_name.get(tensor).map(|&at| &self.shards[self.tensors[at].shard].file_name);
             if held != Some(shard) {
@@ -155,6 +162,7 @@ impl Parts {
             path: path.to_owned(),
             tensors: self.tensors,
             shards: self.shards,
+            gguf_metadata: None,
             config: None,
             side_files: Vec::new(),
             left_out: Vec::new(),

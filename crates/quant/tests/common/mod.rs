@@ -1,0 +1,134 @@
+//! Small checkpoints to quantize, and how to run one.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use quant::checkpoint::layout::SafetensorsLayout;
+use quant::device::Device;
+use quant::outputs::Target;
+use quant::pipeline::{self, Options, Silent};
+use quant::report::Report;
+use quant::{Error, Recipe, checkpoint::Checkpoint};
+use safetensors::Dtype;
+
+/// Heavy-tailed, reproducible: a 64-bit linear congruential generator through a cubic.
+pub fn weights(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count)
+        .map(|_| {
+            let u = next() + next() + next();
+            0.02 * (u + 0.3 * u * u * u)
+        })
+        .collect()
+}
+
+/// One tensor of a checkpoint to be written.
+pub struct Tensor {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+pub fn tensor(name: &str, dtype: Dtype, shape: &[usize], seed: u64) -> Tensor {
+    let values = weights(shape.iter().product(), seed);
+    let bytes = match dtype {
+        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        Dtype::BF16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+        _ => (0..values.len() * dtype.bitsize() / 8).map(|i| (i * 37 + seed as usize) as u8).collect(),
+    };
+    Tensor { name: name.into(), dtype, shape: shape.into(), bytes }
+}
+
+pub fn write_safetensors(path: &Path, tensors: &[Tensor]) {
+    let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+    let mut layout = SafetensorsLayout::new(metadata);
+    for t in tensors {
+        layout.add(&t.name, t.dtype, &t.shape).unwrap();
+    }
+    let file = layout.finish().unwrap();
+    let mut bytes = file.header.clone();
+    bytes.resize(file.byte_len as usize, 0);
+    for (slot, t) in file.slots.iter().zip(tensors) {
+        bytes[slot.offset as usize..][..t.bytes.len()].copy_from_slice(&t.bytes);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A two-shard model: Llama-like linears in three dtypes, fused experts, a norm, an embedding, integers, odd shapes.
+pub fn model(folder: &Path) -> PathBuf {
+    std::fs::create_dir_all(folder.join("extra")).unwrap();
+    let first = [
+        tensor("model.embed_tokens.weight", Dtype::BF16, &[50, 128], 1),
+        tensor("model.layers.0.self_attn.q_proj.weight", Dtype::F32, &[96, 128], 2),
+        tensor("model.layers.0.self_attn.k_proj.weight", Dtype::F16, &[33, 128], 3),
+        tensor("model.layers.0.mlp.up_proj.weight", Dtype::BF16, &[64, 128], 4),
+        tensor("model.layers.0.mlp.down_proj.weight", Dtype::BF16, &[128, 72], 5),
+        tensor("model.layers.0.input_layernorm.weight", Dtype::F32, &[128], 6),
+    ];
+    let second = [
+        tensor("model.layers.1.mlp.experts.gate_up_proj", Dtype::BF16, &[3, 17, 64], 7),
+        tensor("model.layers.1.self_attn.o_proj.weight", Dtype::F32, &[128, 128], 8),
+        tensor("model.layers.1.self_attn.o_proj.bias", Dtype::F32, &[128], 9),
+        tensor("model.buffer", Dtype::I64, &[4, 2], 10),
+        tensor("model.empty.weight", Dtype::F32, &[0, 128], 11),
+        tensor("lm_head.weight", Dtype::F16, &[50, 128], 12),
+    ];
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let mut map = serde_json::Map::new();
+    for (name, tensors) in names.iter().zip([&first[..], &second[..]]) {
+        write_safetensors(&folder.join(name), tensors);
+        tensors.iter().for_each(|t| {
+            map.insert(t.name.clone(), (*name).into());
+        });
+    }
+    let index = serde_json::json!({"metadata": {"total_size": 0}, "weight_map": map});
+    std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    std::fs::write(folder.join("config.json"), "{\n \"model_type\": \"llama\",   \"torch_dtype\": \"bfloat16\"}")
+        .unwrap();
+    std::fs::write(folder.join("tokenizer.json"), "{\"a\": [1, 2]}").unwrap();
+    std::fs::write(folder.join("extra/notes.txt"), "kept").unwrap();
+    folder.to_owned()
+}
+
+pub fn options(preset: &str) -> Options {
+    Options::new(Recipe::preset(preset).unwrap())
+}
+
+pub fn run(input: &Path, output: &Path, options: &Options) -> Result<Report, Error> {
+    run_on(input, output, options, 2)
+}
+
+pub fn run_on(input: &Path, output: &Path, options: &Options, threads: usize) -> Result<Report, Error> {
+    let checkpoint = Checkpoint::open(input)?;
+    pipeline::run(&checkpoint, output, options, &Device::cpu(Some(threads))?, &Silent)
+}
+
+pub fn to(mut options: Options, target: Target) -> Options {
+    options.target = target;
+    options
+}
+
+/// Every file below `folder` with its contents, by relative path.
+pub fn tree(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    fn walk(root: &Path, folder: &Path, out: &mut Vec<(PathBuf, Vec<u8>)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, out);
+            } else {
+                out.push((path.strip_prefix(root).unwrap().to_owned(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(folder, folder, &mut out);
+    out.sort();
+    out
+}

@@ -1,0 +1,111 @@
+//! Valid files cut short or with bytes changed: refused or read to the end, never a panic.
+
+mod samples;
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use quant::checkpoint::{Checkpoint, CheckpointError};
+
+/// Opens `path` and reads every tensor; a tensor that is not samples is no failure.
+fn read_all(path: &Path) -> Result<(), CheckpointError> {
+    let checkpoint = Checkpoint::open(path)?;
+    for (index, tensor) in checkpoint.tensors().iter().enumerate() {
+        assert_eq!(checkpoint.read_raw(index)?.len() as u64, tensor.byte_len);
+        if let Some(dtype) = tensor.dtype.float() {
+            assert_eq!(checkpoint.read_samples(index)?.len(), tensor.sample_count() * dtype.byte_len());
+        }
+    }
+    Ok(())
+}
+
+fn read_bytes(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let read = read_all(&path);
+    if let Err(error) = &read {
+        assert!(error.is_refused_input() && error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+    read
+}
+
+/// The two shards and this index.
+fn read_index(text: &[u8]) -> Result<(), CheckpointError> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in samples::shards() {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    std::fs::write(folder.path().join("model.safetensors.index.json"), text).unwrap();
+    read_all(folder.path())
+}
+
+#[test]
+fn the_samples_are_valid() {
+    samples::valid_safetensors().iter().for_each(|(name, file)| read_bytes("m.safetensors", file).expect(name));
+    samples::valid_gguf().iter().for_each(|(name, file)| read_bytes("m.gguf", file).expect(name));
+    samples::valid_indexes().iter().for_each(|(name, text)| read_index(text).expect(name));
+}
+
+#[test]
+fn a_safetensors_file_cut_anywhere_is_refused() {
+    for (name, file) in samples::valid_safetensors() {
+        for len in 0..file.len() {
+            assert!(read_bytes("m.safetensors", &file[..len]).is_err(), "{name} cut to {len}");
+        }
+    }
+}
+
+#[test]
+fn a_gguf_file_cut_anywhere_is_refused() {
+    for (name, file) in samples::valid_gguf() {
+        // The padding behind the last tensor may be missing.
+        let header = quant_gguf::Header::read(&file[..], file.len() as u64).unwrap();
+        let end = header.tensors.last().map_or(file.len() as u64, |tensor| tensor.offset + tensor.byte_len);
+        for len in 0..file.len() {
+            assert_eq!(read_bytes("m.gguf", &file[..len]).is_ok(), len as u64 >= end, "{name} cut to {len}");
+        }
+    }
+}
+
+#[test]
+fn an_index_cut_anywhere_is_refused() {
+    for (name, text) in samples::valid_indexes() {
+        for len in 0..text.len() {
+            assert!(read_index(&text[..len]).is_err(), "{name} cut to {len}");
+        }
+    }
+}
+
+/// One of `files` with some bytes replaced and perhaps the end cut off.
+fn mangled(files: Vec<(&'static str, Vec<u8>)>) -> impl Strategy<Value = Vec<u8>> {
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    let cut = prop::option::of(any::<prop::sample::Index>());
+    (prop::sample::select(files), edits, cut).prop_map(|((_, mut file), edits, cut)| {
+        for (at, byte) in edits {
+            let at = at.index(file.len());
+            file[at] = byte;
+        }
+        file.truncate(cut.map_or(file.len(), |cut| cut.index(file.len() + 1)));
+        file
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn mangled_safetensors_never_panic(file in mangled(samples::valid_safetensors())) {
+        let _ = read_bytes("m.safetensors", &file);
+    }
+
+    #[test]
+    fn mangled_gguf_never_panics(file in mangled(samples::valid_gguf())) {
+        let _ = read_bytes("m.gguf", &file);
+    }
+
+    #[test]
+    fn mangled_indexes_never_panic(text in mangled(samples::valid_indexes())) {
+        let _ = read_index(&text);
+    }
+}

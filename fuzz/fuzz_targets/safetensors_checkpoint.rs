@@ -1,0 +1,28 @@
+//! Any bytes as a safetensors file; what we accept, the reference implementation must accept too.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use quant_fuzz::{open_and_read, written};
+use safetensors::{SafeTensorError, SafeTensors};
+
+fuzz_target!(|data: &[u8]| {
+    // Bytes that begin like a GGUF file or a zip archive are not read as safetensors.
+    if data.starts_with(b"GGUF") || data.starts_with(b"PK\x03\x04") {
+        return;
+    }
+    let ours = open_and_read(&written("input.safetensors", data));
+    match (ours, SafeTensors::deserialize(data)) {
+        (Some(ours), Ok(reference)) => {
+            assert_eq!(ours.tensors().len(), reference.len());
+            for (index, tensor) in ours.tensors().iter().enumerate() {
+                let expected = reference.tensor(&tensor.name).expect("the same names");
+                assert_eq!(tensor.shape, expected.shape());
+                assert_eq!(*ours.read_raw(index).expect("read before"), *expected.data());
+            }
+        }
+        // The reference also parses members of an entry that nobody asks for, and may dislike them.
+        (Some(_), Err(SafeTensorError::InvalidHeaderDeserialization(_))) | (None, _) => {}
+        (Some(_), Err(error)) => panic!("the reference refuses what we accept: {error}"),
+    }
+});
