@@ -78,7 +78,11 @@ impl Step {
     fn run(self) -> Result<()> {
         let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
         match self {
-            Step::Format => shell::run(&mut shell::cargo(&["fmt", "--all", "--check"])),
+            Step::Format => {
+                shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))?;
+                // A workspace of its own.
+                shell::run(&mut shell::cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+            }
             Step::Tidy => tidy::run(&tidy::Options::default()),
             Step::Clippy => shell::run(&mut shell::cargo(&clippy)),
             Step::Docs => {

