@@ -11,6 +11,7 @@
 //! * [`double_quant`] – scales quantized in their turn;
 //! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
+//! * [`theory`] – high-rate formulas and rate–distortion bounds;
 //! * [`measure`] – distortion, SQNR, entropy;
 //! * [`rate`] – bits per weight, all side information counted;
 //! * [`backend`] – what a device must be able to do, and [`mod@reference`], the scalar definition of each of those verbs.
@@ -34,3 +35,4 @@ pub mod reference;
 pub mod scale;
 pub mod source;
 pub mod tensor;
+pub mod theory;
