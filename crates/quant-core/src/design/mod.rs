@@ -24,6 +24,7 @@ mod result;
 pub mod scaled;
 pub mod start;
 pub mod uniform;
+pub mod vector;
 
 pub use constraints::Constraints;
 pub use histogram::{BinSums, Bins};
