@@ -122,7 +122,7 @@ fn cells(borders: &[usize], n: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// Slopes tried before the windows found so far are taken. Each costs one pass; usually one or two bring the number of
-/// cells within an eighth of the target, and narrower windows save less than a pass.
+/// cells within a 32nd of the target, and narrower windows save less than a pass.
 const SLOPES_MAX: usize = 8;
 
 /// Below this many atoms per level the plain programme is as fast.
@@ -157,7 +157,7 @@ fn narrow_by_slopes(atoms: &Atoms, level_count: usize, windows: &mut Windows) ->
             return Some(borders);
         }
         windows.narrow(&borders);
-        if cell_count.abs_diff(level_count) <= 1 + level_count / 8 {
+        if cell_count.abs_diff(level_count) <= 1 + level_count / 32 {
             break;
         }
         if cell_count > level_count {
