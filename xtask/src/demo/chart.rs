@@ -17,7 +17,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 96.0;
-const TOP: f64 = 40.0;
+const TOP: f64 = 56.0;
 const BOTTOM: f64 = 48.0;
 
 /// The range of an axis and the step between its marks.
@@ -70,7 +70,7 @@ pub fn svg(title: &str, points: &[Point]) -> String {
         "middle",
         "rate (bits per weight, all side information)",
     );
-    text(&mut svg, (8.0, TOP - 8.0), "start", "SQNR (dB)");
+    text(&mut svg, (8.0, TOP - 14.0), "start", "SQNR (dB)");
     for point in points {
         let (x, y) = (x(point.rate_bits), y(point.sqnr_db));
         writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"#1f5fa8\"/>").expect(INFALLIBLE);
