@@ -3,7 +3,8 @@
 usage: throughput.py ROUNDS_BINARY [RECORD]    ROUNDS_BINARY is built from benches/src/bin/rounds.rs
 
 The matrix is 4096 x 11008 samples of N(0, 0.02^2), f32. Every round runs each contestant once, starting with another one each time. The
-ratio is the median of the ratios within rounds. SQNR is measured on what each decodes.
+ratios are medians of the ratios within rounds: of time by the clock, and of processor time over all threads, which is the fairer one
+where other programs share the machine. SQNR is measured on what each decodes.
 """
 
 import json
@@ -64,7 +65,7 @@ def measure(binary, threads):
     x = torch.from_numpy((DEVIATION * np.random.default_rng(1).standard_normal((ROWS, COLUMNS))).astype(np.float32))
     partner = Rounds(binary, x, threads)
     decoded = bnb.dequantize_4bit(*bnb.quantize_4bit(x, blocksize=BLOCK, quant_type="nf4"))
-    quality = {"bitsandbytes": sqnr_db(x, decoded)} | {name: partner.run(name)["sqnr_db"] for name in OURS}
+    quality = {"bitsandbytes": sqnr_db(x, decoded)} | {name: partner.run(name)["quality"]["sqnr_db"] for name in OURS}
     partner.run("copy")
     names = ["bitsandbytes", *OURS, "copy"]
     seconds = {name: [] for name in names}
@@ -72,31 +73,36 @@ def measure(binary, threads):
         for turn in range(len(names)):
             name = names[(round_index + turn) % len(names)]
             if name == "bitsandbytes":
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 bnb.quantize_4bit(x, blocksize=BLOCK, quant_type="nf4")
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start, time.process_time() - cpu_start))
             else:
-                seconds[name].append(partner.run(name)["seconds"])
+                answer = partner.run(name)
+                seconds[name].append((answer["seconds"], answer["cpu_seconds"] or answer["seconds"]))
     return seconds, quality
 
 
 def rows(seconds, quality):
     labels = {"bitsandbytes": f"bitsandbytes {bitsandbytes.__version__}, quantize_4bit NF4"} | OURS | {"copy": "memory copy"}
     weight_count = ROWS * COLUMNS / 1e6
-    lines = ["| contestant | Mweight/s | fastest–slowest | ratio | SQNR (dB) |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = ["| contestant | Mweight/s | fastest–slowest | ratio | Mweight/CPU-s | ratio, CPU | SQNR (dB) |",
+             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for name, label in labels.items():
-        rates = sorted(weight_count / s for s in seconds[name])
-        ratio = statistics.median(b / s for b, s in zip(seconds["bitsandbytes"], seconds[name]))
+        rates = sorted(weight_count / wall for wall, _ in seconds[name])
+        cpu_rate = statistics.median(weight_count / cpu for _, cpu in seconds[name])
+        wall, cpu = (statistics.median(b[i] / s[i] for b, s in zip(seconds["bitsandbytes"], seconds[name])) for i in (0, 1))
         sqnr = f"{quality[name]:.3f}" if name in quality else ""
-        lines.append(f"| {label} | {statistics.median(rates):.1f} | {rates[-1]:.1f}–{rates[0]:.1f} | {ratio:.1f} | {sqnr} |")
+        speed = f"{statistics.median(rates):.1f} | {rates[-1]:.1f}–{rates[0]:.1f} | {wall:.1f} | {cpu_rate:.1f} | {cpu:.1f}"
+        lines.append(f"| {label} | {speed} | {sqnr} |")
     return lines
 
 
 def main():
     binary, record = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     text = ["# Quantize throughput, CPU, against bitsandbytes", ""]
-    text += [f"{ROWS} × {COLUMNS} samples of N(0, {DEVIATION}²), f32; block {BLOCK}, f32 scales, 4.5 bits. {ROUNDS} interleaved rounds; *ratio* is the",
-             "median, over rounds, of the time of bitsandbytes over the contestant's. Rates are medians and hold for this machine only.", "",
+    text += [f"{ROWS} × {COLUMNS} samples of N(0, {DEVIATION}²), f32; block {BLOCK}, f32 scales, 4.5 bits. {ROUNDS} interleaved rounds. *Ratio* is the",
+             "median, over rounds, of the time of bitsandbytes over the contestant's, by the clock and in processor time of all threads.",
+             "Rates are medians and hold for this machine only; where other programs share it, the ratio of processor time is the one to quote.", "",
              f"* Command: `{COMMAND}`", f"* Machine: {cpu_model()}", f"* torch {torch.__version__}", ""]
     for threads in (1, torch.get_num_threads()):
         table = rows(*measure(binary, threads))
