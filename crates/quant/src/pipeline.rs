@@ -110,8 +110,8 @@ pub fn run(
         let seconds = earlier.seconds;
         return Ok(Report::new(earlier.into_reports(), circumstances(seconds)));
     }
-    crate::files::refuse_collisions(checkpoint, output, options.overwrite)?;
-    crate::files::refuse_to_lose(output, &files)?;
+    crate::places::refuse_collisions(checkpoint, output, options.overwrite)?;
+    crate::places::refuse_to_lose(output, &files)?;
     let (partial, earlier) = Partial::open(output, &identity, options.resume, options.overwrite)?;
     let mut job = Job { checkpoint, plan: &plan, options, files: &files, partial, start, earlier };
     files.create(job.partial.folder(), !job.earlier.finished.is_empty())?;
@@ -123,7 +123,7 @@ pub fn run(
     };
     let seconds = job.seconds();
     files.carry_side_files(checkpoint, job.partial.folder())?;
-    crate::files::clear_old_output(output)?;
+    crate::places::clear_old_output(output)?;
     job.partial.finish(files.single())?;
     Ok(Report::new(tensors, circumstances(seconds)))
 }
