@@ -13,6 +13,7 @@ use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
 use crate::files::OutputFiles;
+use crate::outputs::dense::carried_len_bytes;
 use crate::outputs::{Subject, Target};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan, planned_bits};
@@ -251,7 +252,7 @@ impl Job<'_> {
         let Action::Dense { reason, substituted } = &self.plan.actions[index] else {
             unreachable!("only dense tensors are copied")
         };
-        let dtype = entry.dtype.name();
-        TensorReport::dense(&entry.name, &entry.shape, &dtype, 8 * entry.byte_len, reason.clone(), *substituted)
+        let (dtype, bits) = (entry.dtype.name(), 8 * carried_len_bytes(entry));
+        TensorReport::dense(&entry.name, &entry.shape, &dtype, bits, reason.clone(), *substituted)
     }
 }
