@@ -1,20 +1,14 @@
-//! Any bytes as the index of a folder with two shards: `a.safetensors` holds `x` and `y`, `b.safetensors` holds `z`.
+//! Any bytes as the index of a folder with two shards.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quant_fuzz::{folder, open_and_read, written};
-
-fn shard(header: &str, data: &[u8]) -> Vec<u8> {
-    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
-}
+use quant_fuzz::{folder, open_and_read, samples, write_seeds, written};
 
 fuzz_target!(
     init: {
-        let x_y = r#"{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#;
-        let z = r#"{"z":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
-        written("a.safetensors", &shard(x_y, &[1, 2, 3]));
-        written("b.safetensors", &shard(z, &[0; 4]));
+        write_seeds("index_json", samples::valid_indexes());
+        samples::shards().iter().for_each(|(name, shard)| drop(written(name, shard)));
     },
     |data: &[u8]| {
         written("model.safetensors.index.json", data);

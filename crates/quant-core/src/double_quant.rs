@@ -37,16 +37,26 @@ pub struct DoubleQuantized {
 pub fn dynamic_levels() -> Vec<f32> {
     let mut levels = vec![0.0f32, 1.0];
     for i in 0..7 {
-        let count = 1u32 << i;
-        let decade = 10f64.powi(i - 6);
-        for j in 0..count {
-            let point = |j: u32| 0.1 + 0.9 * f64::from(j) / f64::from(count);
-            let level = (decade * (point(j) + point(j + 1)) / 2.0) as f32;
+        let intervals = 1u32 << i;
+        let decade = 10f64.powi(i - 6) as f32;
+        for j in 0..intervals {
+            let level = decade * ((spaced_point(j, intervals) + spaced_point(j + 1, intervals)) / 2.0);
             levels.extend([level, -level]);
         }
     }
     levels.sort_by(f32::total_cmp);
     levels
+}
+
+/// Point `index` of the `intervals` + 1 equally spaced ones in [0.1, 1], rounded as the library's tensor routine does:
+/// an f32 step, counted from the nearer end, one rounding per point.
+fn spaced_point(index: u32, intervals: u32) -> f32 {
+    let step = f64::from((1.0 - 0.1f32) / intervals as f32);
+    if index < intervals.div_ceil(2) {
+        (f64::from(0.1f32) + step * f64::from(index)) as f32
+    } else {
+        (1.0 - step * f64::from(intervals - index)) as f32
+    }
 }
 
 impl DoubleQuantized {

@@ -4,6 +4,8 @@
 //! is always compiled and which the compiler vectorises for the chosen [`SimdLevel`], and where that is not enough a
 //! kernel in AVX-512 intrinsics beside it. Results do not depend on the level, the chunk length or the thread count.
 
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "some helpers serve x86-64 kernels alone"))]
+
 mod absmax_scales;
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -121,6 +121,11 @@ impl Partial {
         self.journal.write_all(line.as_bytes()).map_err(Error::io("write", &self.journal_path))
     }
 
+    /// Removes everything written so far.
+    pub fn discard(self) -> Result<(), Error> {
+        remove(&self.folder, &self.journal_path)
+    }
+
     /// Moves the output to its final name: the folder itself, or the one file `single` in it.
     pub fn finish(self, single: Option<&str>) -> Result<(), Error> {
         let from = single.map_or(self.folder.clone(), |name| self.folder.join(name));

@@ -115,7 +115,12 @@ pub fn run(
     let (partial, earlier) = Partial::open(output, &identity, options.resume, options.overwrite)?;
     let mut job = Job { checkpoint, plan: &plan, options, files: &files, partial, start, earlier };
     files.create(job.partial.folder(), !job.earlier.finished.is_empty())?;
-    let tensors = job.work(device, progress)?;
+    let tensors = match job.work(device, progress) {
+        Ok(tensors) => tensors,
+        // The same input will be refused again: there is nothing to resume.
+        Err(error) if error.is_refused_input() => return job.partial.discard().and(Err(error)),
+        Err(error) => return Err(error),
+    };
     let seconds = job.seconds();
     files.carry_side_files(checkpoint, job.partial.folder())?;
     crate::files::clear_old_output(output)?;
@@ -146,9 +151,19 @@ fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity
     let choice = crc32fast::hash(&choice);
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
-        input: checkpoint.fingerprint(),
+        input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
         instruction: format!("{} to {:?}, choice of tensors {choice:08x}", options.recipe, options.target),
     }
+}
+
+/// When the input files were last changed: a fingerprint reads headers, not weights.
+fn modified(checkpoint: &Checkpoint) -> String {
+    let time = |shard: &crate::checkpoint::Shard| {
+        let modified = std::fs::metadata(&shard.path).and_then(|m| m.modified()).ok();
+        let since = modified.and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
+        since.map_or("-".into(), |s| s.as_nanos().to_string())
+    };
+    checkpoint.shards().iter().map(time).collect::<Vec<_>>().join(" ")
 }
 
 struct Job<'a> {

@@ -146,4 +146,35 @@ mod tests {
             }
         }
     }
+
+    /// ⌊x̂ · 2^octave · factor / 65536⌋ as an entry of a table, as the kernel finds it.
+    fn entry(x: i32, largest_scaled: i32, octave: u32) -> usize {
+        let limit = largest_scaled >> octave;
+        let stretched = x.clamp(-limit, limit) << octave;
+        ((stretched * i32::from(bin_factor(largest_scaled))) >> 16 & 63) as usize
+    }
+
+    #[test]
+    fn no_level_outside_the_cell_is_nearer() {
+        let codebooks = [NF4_LEVELS.to_vec(), integer_levels(4), integer_levels(3), vec![-1.0, 0.9]];
+        for (levels, length) in codebooks.iter().zip([64, 64, 128, 1024]) {
+            let codebooks = Codebooks::from_levels(levels.len(), [levels]);
+            let search = ScaleSearch::new(&codebooks, GroupLength::Samples(length), true);
+            let cells = Cells::new(&search).expect("usual codebooks have cells");
+            for (&numerator, largest_scaled) in
+                search.numerators.iter().zip([4096, 4097, 5793, 8191, 8192].iter().cycle())
+            {
+                let span = quant_core::scale::span(*largest_scaled, numerator);
+                let stretched = |c: i16| (i32::from(c) * span + (1 << 14)) >> 15;
+                let table = cells.table(numerator);
+                for x in -largest_scaled..=*largest_scaled {
+                    let error = |c: i16| (x - stretched(c)).abs();
+                    let entry = entry(x, *largest_scaled, table.octave);
+                    let found = error(table.low[entry]).min(error(table.high[entry]));
+                    let nearest = search.levels_q15.iter().map(|&c| error(c)).min();
+                    assert_eq!(Some(found), nearest, "x {x}, numerator {numerator}, largest {largest_scaled}");
+                }
+            }
+        }
+    }
 }

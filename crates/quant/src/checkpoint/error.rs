@@ -1,5 +1,6 @@
 //! Why a checkpoint was refused. Every message names the file, the tensor where there is one, and the reason.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -111,5 +112,42 @@ pub(super) fn quoted(name: &str) -> String {
     match name.char_indices().nth(200) {
         Some((cut, _)) => format!("{:?}...", &name[..cut]),
         None => format!("{name:?}"),
+    }
+}
+
+/// A parser's words as they may be printed: they quote the file, whose strings may be long or steer a terminal.
+pub(super) fn reason(error: &impl Display) -> String {
+    let text = error.to_string();
+    let plain = |text: &str| -> String { text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect() };
+    let (first, last) = (text.char_indices().nth(400), text.char_indices().nth_back(100));
+    match (first, last) {
+        (Some((first, _)), Some((last, _))) if first < last => {
+            format!("{} ... {}", plain(&text[..first]), plain(&text[last..]))
+        }
+        _ => plain(&text),
+    }
+}
+
+/// A shape as it may be printed: eight lengths at most.
+pub(super) fn listed(shape: &[usize]) -> String {
+    match shape {
+        [_, _, _, _, _, _, _, _, rest @ ..] if !rest.is_empty() => format!("{:?} and {} more", &shape[..8], rest.len()),
+        _ => format!("{shape:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_is_printed_short_and_plain() {
+        assert_eq!(quoted("a\n\u{1b}[0m"), r#""a\n\u{1b}[0m""#);
+        assert_eq!(quoted(&"ü".repeat(300)).chars().count(), 205);
+        assert_eq!(reason(&"a\u{1b}b"), "a\u{fffd}b");
+        let long = reason(&format!("{} at line 1", "ü".repeat(10_000)));
+        assert!(long.chars().count() < 520 && long.ends_with(" at line 1"), "{long}");
+        assert_eq!(listed(&[1; 8]), "[1, 1, 1, 1, 1, 1, 1, 1]");
+        assert_eq!(listed(&[1; 9]), "[1, 1, 1, 1, 1, 1, 1, 1] and 1 more");
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
 
+use super::error::reason;
 use super::file::PositionedFile;
 use super::{CheckpointError, HeaderProblem, TensorProblem};
 
@@ -54,11 +55,11 @@ pub(super) fn read(file: &PositionedFile) -> Result<Header, CheckpointError> {
     let mut length = [0; LENGTH_LEN as usize];
     file.read_at(0, &mut length)?;
     let header_len = u64::from_le_bytes(length);
-    if header_len > available {
-        return Err(refuse(HeaderProblem::BeyondFile { header_len, available }));
-    }
     if header_len > HEADER_LEN_MAX {
         return Err(refuse(HeaderProblem::TooLarge { header_len }));
+    }
+    if header_len > available {
+        return Err(refuse(HeaderProblem::BeyondFile { header_len, available }));
     }
     let mut bytes = vec![0; usize::try_from(header_len).expect("at most 100 MB")];
     file.read_at(LENGTH_LEN, &mut bytes)?;
@@ -85,7 +86,7 @@ fn parse(file: &PositionedFile, text: &str) -> Result<Parsed, CheckpointError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let outcome = (&mut object).deserialize(&mut deserializer).and_then(|()| deserializer.end());
     if let Err(error) = outcome {
-        let reason = error.to_string();
+        let reason = reason(&error);
         return Err(match object.current {
             Some(tensor) => CheckpointError::tensor(file.path(), &tensor, TensorProblem::Malformed { reason }),
             None => CheckpointError::header(file.path(), HeaderProblem::Json { reason }),
@@ -148,7 +149,7 @@ fn check_entry(file: &PositionedFile, name: String, entry: Entry) -> Result<Head
     let dtype: StrDeserializer<'_, serde::de::value::Error> = entry.dtype.as_str().into_deserializer();
     let dtype = match Dtype::deserialize(dtype) {
         Ok(dtype) => dtype,
-        Err(error) => return refuse(TensorProblem::Malformed { reason: format!("dtype: {error}") }),
+        Err(error) => return refuse(TensorProblem::Malformed { reason: format!("dtype: {}", reason(&error)) }),
     };
     let (begin, end) = entry.data_offsets;
     if end < begin {

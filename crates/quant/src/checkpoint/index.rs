@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
+use super::error::{quoted, reason};
 use super::file::PositionedFile;
 use super::header::HEADER_LEN_MAX;
 use super::{CheckpointError, IndexProblem};
@@ -29,7 +30,7 @@ impl Index {
             return Err(refuse(IndexProblem::TooLarge { byte_len: file.byte_len() }));
         }
         let raw: RawIndex = serde_json::from_slice(&file.head(HEADER_LEN_MAX)?)
-            .map_err(|error| refuse(IndexProblem::Json { reason: error.to_string() }))?;
+            .map_err(|error| refuse(IndexProblem::Json { reason: reason(&error) }))?;
         let weight_map = raw.weight_map.0;
         if weight_map.is_empty() {
             return Err(refuse(IndexProblem::Empty));
@@ -81,7 +82,7 @@ impl<'de> Visitor<'de> for UniqueMapVisitor {
         let mut unique = BTreeMap::new();
         while let Some((tensor, shard)) = map.next_entry::<String, String>()? {
             if unique.contains_key(&tensor) {
-                return Err(A::Error::custom(format!("tensor {} is named twice", super::error::quoted(&tensor))));
+                return Err(A::Error::custom(format!("tensor {} is named twice", quoted(&tensor))));
             }
             unique.insert(tensor, shard);
         }

@@ -111,7 +111,7 @@ impl Checkpoint {
         self.source
     }
 
-    /// The path it was opened with.
+    /// The path it was opened with, or the GGUF file that the folder there holds.
     pub fn path(&self) -> &Path {
         &self.path
     }

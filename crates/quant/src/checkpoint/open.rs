@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use super::error::reason;
 use super::file::PositionedFile;
 use super::folder::{self, Beside, Found};
 use super::index::Index;
@@ -92,7 +93,7 @@ fn read_config(folder: &Path) -> Result<Option<serde_json::Value>, CheckpointErr
     let bytes = file.head(header::HEADER_LEN_MAX)?;
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|error| CheckpointError::place(&path, PlaceProblem::Config { reason: error.to_string() }))
+        .map_err(|error| CheckpointError::place(&path, PlaceProblem::Config { reason: reason(&error) }))
 }
 
 fn file_name(path: &Path) -> String {

@@ -1,6 +1,6 @@
 //! The reasons inside a [`CheckpointError`](super::CheckpointError), one enum for each place that refuses.
 
-use super::error::quoted;
+use super::error::{listed, quoted};
 
 /// What is wrong with the path given to [`Checkpoint::open`](super::Checkpoint::open).
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub enum HeaderProblem {
         file_len: u64,
     },
     /// The header is longer than the reference implementation allows.
-    #[error("header length {header_len} is too large; at most {max} bytes are allowed", max = super::header::HEADER_LEN_MAX)]
+    #[error("header length {header_len} is too large for a safetensors file; at most {max} bytes are allowed", max = super::header::HEADER_LEN_MAX)]
     TooLarge {
         /// As stated.
         header_len: u64,
@@ -156,7 +156,7 @@ pub enum TensorProblem {
         expected: u64,
     },
     /// Bytes and shape disagree.
-    #[error("{byte_len} bytes of data, but shape {shape:?} of {dtype} takes {expected}")]
+    #[error("{byte_len} bytes of data, but shape {} of {dtype} takes {expected}", listed(shape))]
     ByteLen {
         /// Bytes between the offsets.
         byte_len: u64,
@@ -168,13 +168,13 @@ pub enum TensorProblem {
         expected: u64,
     },
     /// The sample count does not fit 64 bits.
-    #[error("shape {shape:?} overflows; its samples in bits must stay below 2^64")]
+    #[error("shape {} overflows; its samples in bits must stay below 2^64", listed(shape))]
     ShapeOverflow {
         /// As stated.
         shape: Vec<usize>,
     },
     /// Sub-byte samples that do not fill the last byte.
-    #[error("shape {shape:?} of {dtype} is not a whole number of bytes")]
+    #[error("shape {} of {dtype} is not a whole number of bytes", listed(shape))]
     Ragged {
         /// As stated.
         shape: Vec<usize>,

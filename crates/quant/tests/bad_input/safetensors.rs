@@ -30,12 +30,15 @@ pub fn cases() -> Vec<Case> {
 
 /// The header as a whole.
 fn whole() -> Vec<Case> {
-    let huge = [&100_000_001u64.to_le_bytes()[..], &vec![b' '; 100_000_001]].concat();
     vec![
         file("seven bytes", NAME, vec![1; 7], &[NAME, "7 bytes", "too few", "8"]),
         length("header beyond the file", 3, &[NAME, "header length 3", "beyond the file", "at most 2"]),
-        length("header length of all ones", u64::MAX, &[NAME, "18446744073709551615", "at most 2"]),
-        file("header over 100 MB", NAME, huge, &[NAME, "100000001", "too large", "at most 100000000"]),
+        length(
+            "header length of all ones",
+            u64::MAX,
+            &[NAME, "18446744073709551615", "too large", "at most 100000000"],
+        ),
+        length("header over 100 MB", 100_000_001, &[NAME, "100000001", "too large", "at most 100000000"]),
         file("no header at all", NAME, vec![0; 8], &[NAME, "not a JSON object", "EOF"]),
         file("header not UTF-8", NAME, safetensors(b"{\"\xff\":1}", &[]), &[NAME, "not UTF-8 from byte 2"]),
         header("header not JSON", "hello", 0, &[NAME, "not a JSON object", "line 1 column 1"]),

@@ -1,0 +1,169 @@
+//! What a run refuses, in one clear line, and what it leaves untouched.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Tensor, model, options, run, tensor, to, tree, weights, write_safetensors};
+use quant::outputs::Target;
+use quant::select::Selection;
+use quant::{Error, Recipe};
+use quant_core::grouping::GroupLength;
+use safetensors::Dtype;
+use tempfile::tempdir;
+
+#[track_caller]
+fn refused(result: Result<impl Sized, Error>, parts: &[&str]) {
+    let Err(error) = result else { panic!("{parts:?} should have been refused") };
+    let message = error.to_string();
+    assert!(error.is_refused_input(), "{message}");
+    assert!(!message.contains('\n'), "one line: {message}");
+    for part in parts {
+        assert!(message.contains(part), "\"{part}\" is missing in: {message}");
+    }
+}
+
+fn left_behind(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn places_that_would_lose_something_are_refused() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    let before = tree(&input);
+    let at = |name: &str| dir.path().join(name);
+    refused(run(&input, &input, &options("nf4")), &["IN and OUT are the same"]);
+    refused(run(&input, &dir.path().join("in/../in"), &options("nf4")), &["IN and OUT are the same"]);
+    refused(run(&input, &input.join("out"), &options("nf4")), &["OUT lies inside IN"]);
+    refused(run(&input, dir.path(), &options("nf4")), &["a folder that holds IN"]);
+    refused(run(&input, &at("missing/out"), &options("nf4")), &["does not exist; create it first"]);
+    std::fs::create_dir(at("there")).unwrap();
+    refused(run(&input, &at("there"), &options("nf4")), &["there", "already exists", "--overwrite"]);
+    std::fs::write(at("there/precious.txt"), "x").unwrap();
+    let mut overwrite = options("nf4");
+    overwrite.overwrite = true;
+    refused(run(&input, &at("there"), &overwrite), &["would lose precious.txt"]);
+    let shard = input.join("model-00001-of-00002.safetensors");
+    refused(run(&shard, &shard, &options("nf4")), &["IN and OUT are the same"]);
+    assert_eq!(tree(&input), before);
+    assert_eq!(left_behind(dir.path()), ["in", "there"], "nothing half written");
+}
+
+#[test]
+fn overwrite_replaces_an_earlier_output() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    let output = dir.path().join("out");
+    run(&input, &output, &options("nf3")).unwrap();
+    let mut overwrite = options("nf4");
+    overwrite.overwrite = true;
+    run(&input, &output, &overwrite).unwrap();
+    run(&input, &dir.path().join("fresh"), &options("nf4")).unwrap();
+    assert_eq!(tree(&output), tree(&dir.path().join("fresh")));
+    assert_eq!(left_behind(dir.path()), ["fresh", "in", "out"]);
+}
+
+#[test]
+fn patterns_and_recipes_that_cannot_be_meant_are_refused() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    let output = dir.path().join("out");
+    let mut nothing = options("nf4");
+    nothing.selection = Selection::new(&["*q_porj*".into()], &[], None).unwrap();
+    refused(run(&input, &output, &nothing), &["--include \"*q_porj*\" matches no tensor"]);
+    nothing.selection = Selection::new(&[], &["*".into()], None).unwrap();
+    refused(run(&input, &output, &nothing), &["no tensor is left to quantize", "excluded by *"]);
+    let preset = |name: &str| Recipe::preset(name).map_err(Error::from);
+    refused(preset("nf44"), &["unknown preset \"nf44\"", "kmeans4-row"]);
+    refused(preset("nf4").and_then(|r| Ok(r.with_bits(9)?)), &["9 bits", "2 to 8"]);
+    refused(preset("kmeans4-row").and_then(|r| Ok(r.with_double_quant()?)), &["kmeans4-row stores no scales"]);
+    for (recipe, why) in [
+        (preset("int4").unwrap(), "int4 was asked for"),
+        (preset("nf3").unwrap(), "nf3 was asked for"),
+        (preset("nf4").unwrap().with_group(GroupLength::Row).unwrap(), "--group"),
+    ] {
+        let mut wanted = to(options("nf4"), Target::Bitsandbytes);
+        wanted.recipe = recipe;
+        refused(run(&input, &output, &wanted), &["bitsandbytes", why]);
+    }
+    let file = dir.path().join("one.safetensors");
+    write_safetensors(&file, &[tensor("w", Dtype::F32, &[64, 64], 1)]);
+    let file_to_folder = to(options("nf4"), Target::Bitsandbytes);
+    refused(run(&file, &output, &file_to_folder), &["one.safetensors", "needs a model folder"]);
+    assert_eq!(left_behind(dir.path()), ["in", "one.safetensors"]);
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    let dir = tempdir().unwrap();
+    for (dtype, transposed) in [(Dtype::F32, false), (Dtype::BF16, false), (Dtype::F32, true)] {
+        let (name, shape): (_, &[usize]) =
+            if transposed { ("h.0.attn.c_attn.weight", &[64, 192]) } else { ("a.weight", &[64, 64]) };
+        let mut bad = tensor(name, dtype, shape, 1);
+        let width = dtype.bitsize() / 8;
+        let nan = if dtype == Dtype::F32 { f32::NAN.to_le_bytes().to_vec() } else { vec![0x80, 0x7f] };
+        bad.bytes[777 * width..][..width].copy_from_slice(&nan);
+        let input = dir.path().join("bad.safetensors");
+        write_safetensors(&input, &[bad]);
+        let value = if dtype == Dtype::F32 { "NaN" } else { "inf" };
+        let parts = ["bad.safetensors", name, "weight 777", value, "must be finite"];
+        refused(run(&input, &dir.path().join("out.safetensors"), &options("nf4")), &parts);
+        assert!(!dir.path().join("out.safetensors").exists());
+        assert_eq!(left_behind(dir.path()), ["bad.safetensors"], "resuming could not help");
+    }
+}
+
+#[test]
+fn strict_names_the_first_tensor_that_would_stay_dense() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    let output = dir.path().join("out");
+    let mut strict = to(options("nf4"), Target::Bitsandbytes);
+    strict.strict = true;
+    let parts = ["model-00001-of-00002.safetensors", "down_proj", "--strict", "72 input channels", "block of 64"];
+    refused(run(&input, &output, &strict), &parts);
+    strict.strict = false;
+    let report = run(&input, &output, &strict).unwrap();
+    let reasons: Vec<_> = report.tensors.iter().filter(|t| t.substituted).map(|t| t.reason.clone().unwrap()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[1].contains("fused expert"), "{reasons:?}");
+    let native = Target::Native;
+    run(&input, &dir.path().join("native"), &quant::pipeline::Options { strict: true, ..to(options("nf4"), native) })
+        .unwrap();
+}
+
+#[test]
+fn small_and_odd_tensors_pass() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("odd.safetensors");
+    let constant = |name: &str, shape: &[usize], value: f32| Tensor {
+        name: name.into(),
+        dtype: Dtype::F32,
+        shape: shape.into(),
+        bytes: vec![value; shape.iter().product()].iter().flat_map(|v| v.to_le_bytes()).collect(),
+    };
+    let tensors = [
+        constant("one", &[1, 1], 3.0),
+        constant("zeros", &[5, 70], 0.0),
+        constant("equal", &[3, 64], -2.5),
+        constant("tiny", &[2, 64], 1e-40),
+        constant("huge", &[2, 64], 3.4e38),
+        tensor("wide", Dtype::F32, &[1, 1000], 1),
+        tensor("tall", Dtype::BF16, &[1000, 1], 2),
+        tensor("vector", Dtype::F32, &[64], 3),
+        tensor("scalar", Dtype::F32, &[], 4),
+    ];
+    assert!(weights(4, 1).iter().all(|w| w.abs() < 1.0));
+    write_safetensors(&input, &tensors);
+    for preset in ["nf4", "fp4", "int4", "lloyd4", "kmeans3-row", "nf8", "int2"] {
+        let report = run(&input, &dir.path().join(format!("{preset}.safetensors")), &options(preset)).unwrap();
+        let mse = |name: &str| report.tensors.iter().find(|t| t.name == name).unwrap().mse;
+        assert_eq!(mse("zeros"), 0.0, "{preset}: zeros stay exact");
+        assert_eq!(report.tensors.iter().filter(|t| t.is_quantized()).count(), 7, "{preset}");
+        assert!(report.totals.mse.is_finite(), "{preset}");
+    }
+}
