@@ -1,9 +1,10 @@
 //! Quantizes one matrix whenever it is told to: `rounds FILE ROWS COLUMNS THREADS`, FILE being little-endian f32.
 //!
-//! Each line on standard input names a contestant; the answer is a line of JSON with the seconds that one run took, by the
-//! clock and of processor time (absent where the system does not tell). So another program can time its own quantizer in turn with ours, on the same samples, in the same minutes. Contestants:
-//! `absmax` and `search` choose scales and encode, as other quantizers do; `absmax-whole` and `search-whole` also refuse
-//! NaN and measure the distortion, as `quant quantize` does; `copy` copies the matrix.
+//! Each line on standard input names a contestant; the answer is a line of JSON with the seconds that one run took. So
+//! another program can time its own quantizer in turn with ours, on the same samples, in the same minutes, and read our
+//! processor time with its own clock: nothing but the run happens between line and answer. Contestants: `absmax` and
+//! `search` choose scales and encode, as other quantizers do; `absmax-whole` and `search-whole` also refuse NaN and measure
+//! the distortion, as `quant quantize` does; `copy` copies the matrix. `quality NAME` answers with MSE, SQNR and rate.
 
 use anyhow::{Context, Result, bail};
 use quant_benches::case::{Case, Verb};
@@ -42,7 +43,14 @@ fn answer(cpu: &Cpu, matrix: Matrix<'_>, samples: &[f32]) -> Result<()> {
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let name = line?;
-        let (start, cpu_start) = (Instant::now(), cpu_seconds());
+        if let Some(of) = name.strip_prefix("quality ") {
+            let quality = if of.starts_with("search") { search.quality() } else { absmax.quality() };
+            let (mse, sqnr_db, rate_bits) = (quality.mse, quality.sqnr_db, quality.rate_bits);
+            writeln!(out, "{}", json!({"mse": mse, "sqnr_db": sqnr_db, "rate_bits": rate_bits}))?;
+            out.flush()?;
+            continue;
+        }
+        let start = Instant::now();
         match name.as_str() {
             "absmax" => absmax.run(),
             "search" => search.run(),
@@ -52,23 +60,8 @@ fn answer(cpu: &Cpu, matrix: Matrix<'_>, samples: &[f32]) -> Result<()> {
             _ => bail!("no contestant is called {name}"),
         }
         let seconds = start.elapsed().as_secs_f64();
-        let cpu_seconds = cpu_seconds().zip(cpu_start).map(|(end, start)| end - start);
-        let case = if name.starts_with("search") { &search } else { &absmax };
-        let quality = case.quality();
-        let (mse, sqnr_db, rate_bits) = (quality.mse, quality.sqnr_db, quality.rate_bits);
-        let figures = json!({"mse": mse, "sqnr_db": sqnr_db, "rate_bits": rate_bits});
-        writeln!(out, "{}", json!({"seconds": seconds, "cpu_seconds": cpu_seconds, "quality": figures}))?;
+        writeln!(out, "{}", json!({"seconds": seconds}))?;
         out.flush()?;
     }
     Ok(())
-}
-
-/// Processor time of all threads, on Linux: the first number of each `schedstat`, in nanoseconds.
-fn cpu_seconds() -> Option<f64> {
-    let mut nanoseconds = 0u64;
-    for task in std::fs::read_dir("/proc/self/task").ok()? {
-        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
-    }
-    Some(nanoseconds as f64 * 1e-9)
 }
