@@ -22,13 +22,7 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds decode distortion value_histogram histogram);
-
-        #[test]
-        #[ignore = "waits for design::optimal"]
-        fn fit_rows() {
-            $crate::conformance::fit_rows(&$backends());
-        }
+            encode_on_thresholds decode distortion value_histogram histogram fit_rows);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

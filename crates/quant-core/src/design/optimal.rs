@@ -7,7 +7,10 @@
 //! layered dynamic programme over the windows finishes: O(n log n) in all where the plain programme takes O(M n log n).
 
 mod atoms;
+mod blocks;
+mod bounds;
 mod path;
+mod radix;
 mod windows;
 
 use atoms::Atoms;
@@ -90,10 +93,20 @@ const SLOPES_MAX: usize = 8;
 /// Below this many atoms per level the plain programme is as fast.
 const ATOMS_PER_LEVEL_MIN: usize = 3;
 
+/// Below this many atoms per level bounds prune too little to pay.
+const BOUNDED_ATOMS_PER_LEVEL_MIN: usize = 16;
+
+/// Bounds keep a table of about 4·M² costs twice: 16 MiB at this many levels M.
+const BOUNDED_LEVELS_MAX: usize = 512;
+
 fn partition(atoms: &Atoms, level_count: usize) -> Vec<usize> {
     let n = atoms.len();
     if level_count >= n {
         return (1..n).collect();
+    }
+    if (2..=BOUNDED_LEVELS_MAX).contains(&level_count) && n >= BOUNDED_ATOMS_PER_LEVEL_MIN * level_count {
+        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0);
+        return windows::cheapest(atoms, &Windows::within(&ranges, n));
     }
     let mut windows = Windows::full(n, level_count);
     if level_count > 1

@@ -1,12 +1,21 @@
 //! Samples as weighted atoms: distinct values, ascending, with prefix sums of w and w·x.
 
+use super::{blocks::Elements, radix};
+
 /// Prefix sums up to some atom.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prefix {
     /// Σ w.
-    weight: f64,
+    pub weight: f64,
     /// Σ w·(x − centre).
-    moment: f64,
+    pub moment: f64,
+}
+
+/// (Σ w(x − centre))² / Σ w between two prefixes.
+#[inline(always)]
+pub fn gain(from: Prefix, to: Prefix) -> f64 {
+    let moment = to.moment - from.moment;
+    moment * moment / (to.weight - from.weight)
 }
 
 /// Distinct values with positive weights, and what makes the cost of any run of them O(1).
@@ -21,7 +30,8 @@ pub struct Atoms {
 impl Atoms {
     /// Merges equal neighbours of `points` (ascending values); a weight that is not above 0 is skipped.
     pub fn from_ascending(points: impl Iterator<Item = (f64, f64)>) -> Self {
-        let (mut values, mut weights) = (Vec::with_capacity(points.size_hint().0), Vec::new());
+        let room = points.size_hint().0;
+        let (mut values, mut weights) = (Vec::with_capacity(room), Vec::with_capacity(room));
         for (value, weight) in points {
             if weight > 0.0 {
                 match values.last() {
@@ -46,8 +56,7 @@ impl Atoms {
     }
 
     fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
-        let total: f64 = weights.iter().sum();
-        let centre = values.iter().zip(&weights).map(|(x, w)| x * (w / total)).sum::<f64>();
+        let centre = mean(&values, &weights);
         let mut sum = Prefix::default();
         let mut prefix = Vec::with_capacity(values.len() + 1);
         prefix.push(sum);
@@ -73,13 +82,16 @@ impl Atoms {
         &self.values
     }
 
+    /// The atoms as elements of blocks.
+    pub fn elements(&self) -> Elements<'_> {
+        Elements { prefix: &self.prefix, means: &self.values, origin: self.centre, spread: &[] }
+    }
+
     /// (Σ w(x − centre))² / Σ w over atoms `i..j`, i < j. Squared error is Σ w(x − centre)² less this, and the first
     /// term is the same for every partition.
     #[inline(always)]
     pub fn gain(&self, i: usize, j: usize) -> f64 {
-        let (a, b) = (self.prefix[i], self.prefix[j]);
-        let moment = b.moment - a.moment;
-        moment * moment / (b.weight - a.weight)
+        gain(self.prefix[i], self.prefix[j])
     }
 
     /// The centroid of atoms `i..j`, kept within them whatever the rounding.
@@ -110,11 +122,27 @@ impl Atoms {
     }
 }
 
+/// Σ w·x / Σ w in four interleaved sums, which need not wait for each other.
+fn mean(values: &[f64], weights: &[f64]) -> f64 {
+    let (mut weight, mut moment) = ([0.0; 4], [0.0; 4]);
+    for (x, w) in values.chunks(4).zip(weights.chunks(4)) {
+        for (lane, (x, w)) in x.iter().zip(w).enumerate() {
+            weight[lane] += w;
+            moment[lane] += w * x;
+        }
+    }
+    moment.iter().sum::<f64>() / weight.iter().sum::<f64>()
+}
+
 /// Pairs ascending by value, then weight. Weights that are not above 0 are dropped.
 fn sorted(pairs: impl Iterator<Item = (f32, f32)>) -> impl Iterator<Item = (f64, f64)> {
-    let keep = pairs.filter(|&(_, w)| w > 0.0);
-    let mut keys: Vec<u64> = keep.map(|(x, w)| u64::from(key(x)) << 32 | u64::from(w.to_bits())).collect();
-    keys.sort_unstable();
+    let mut keys = Vec::with_capacity(pairs.size_hint().0);
+    for (x, w) in pairs {
+        if w > 0.0 {
+            keys.push(u64::from(key(x)) << 32 | u64::from(w.to_bits()));
+        }
+    }
+    radix::sort_by_upper_half(&mut keys);
     keys.into_iter().map(|k| (f64::from(value((k >> 32) as u32)), f64::from(f32::from_bits(k as u32))))
 }
 

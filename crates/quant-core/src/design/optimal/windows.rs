@@ -21,6 +21,16 @@ impl Windows {
         Self { low, high }
     }
 
+    /// Borders within `ranges` of positions between `n` atoms, no cell empty.
+    pub fn within(ranges: &[(usize, usize)], n: usize) -> Self {
+        let full = Self::full(n, ranges.len() + 1);
+        let low = ranges.iter().zip(full.low).map(|(r, low)| r.0.max(low)).collect();
+        let high = ranges.iter().zip(full.high).map(|(r, high)| r.1.min(high)).collect();
+        let mut windows = Self { low, high };
+        windows.separate();
+        windows
+    }
+
     /// Narrows by an optimal partition into another number of cells. With r cells more, border q lies in
     /// [p_q, p_{q+r}]; with s fewer, in [p_{q−s}, p_q] (Aggarwal, Schieber and Tokuyama 1994, Monge paths interleave).
     pub fn narrow(&mut self, other_borders: &[usize]) {
@@ -35,6 +45,11 @@ impl Windows {
                 self.high[q - 1] = self.high[q - 1].min(other_borders[b as usize - 1]);
             }
         }
+        self.separate();
+    }
+
+    /// Leaves out positions that would make a cell empty.
+    fn separate(&mut self) {
         for q in 1..self.low.len() {
             self.low[q] = self.low[q].max(self.low[q - 1] + 1);
         }
