@@ -9,11 +9,13 @@
 mod atoms;
 mod blocks;
 mod bounds;
+mod layer;
 mod path;
 mod radix;
 mod windows;
 
 use atoms::Atoms;
+pub use layer::{FillLayer, Layer, Portable};
 use windows::Windows;
 
 /// An optimal partition of weighted points.
@@ -46,13 +48,23 @@ pub struct OptimalPartition {
 ///
 /// When `level_count` is 0, or there is not one weight per sample.
 pub fn fit_levels(samples: &[f32], weights: Option<&[f32]>, level_count: usize) -> Vec<f32> {
+    fit_levels_with(&Portable, samples, weights, level_count)
+}
+
+/// [`fit_levels`] with its inner loop compiled as `fill` wants; the result is the same.
+pub fn fit_levels_with(
+    fill: &impl FillLayer,
+    samples: &[f32],
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Vec<f32> {
     assert!(level_count > 0, "at least 1 level");
     assert!(weights.is_none_or(|w| w.len() == samples.len()), "one weight per sample");
     let atoms = Atoms::from_samples(samples, weights);
     if atoms.is_empty() {
         return vec![0.0];
     }
-    cells(&partition(&atoms, level_count), atoms.len()).map(|(i, j)| atoms.centroid(i, j) as f32).collect()
+    cells(&partition(&atoms, level_count, fill), atoms.len()).map(|(i, j)| atoms.centroid(i, j) as f32).collect()
 }
 
 /// The optimal partition of (value, weight) points with ascending values, as [`fit_levels`] defines it, in f64.
@@ -70,7 +82,7 @@ pub fn fit_points(points: &[(f64, f64)], level_count: usize) -> OptimalPartition
     assert!(points.windows(2).all(|w| w[0].0 <= w[1].0), "values ascend");
     let atoms = Atoms::from_ascending(points.iter().copied());
     assert!(!atoms.is_empty(), "a point with weight");
-    result(&atoms, points, &partition(&atoms, level_count))
+    result(&atoms, points, &partition(&atoms, level_count, &Portable))
 }
 
 fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPartition {
@@ -99,14 +111,14 @@ const BOUNDED_ATOMS_PER_LEVEL_MIN: usize = 16;
 /// Bounds keep a table of about 4·M² costs twice: 16 MiB at this many levels M.
 const BOUNDED_LEVELS_MAX: usize = 512;
 
-fn partition(atoms: &Atoms, level_count: usize) -> Vec<usize> {
+fn partition(atoms: &Atoms, level_count: usize, fill: &impl FillLayer) -> Vec<usize> {
     let n = atoms.len();
     if level_count >= n {
         return (1..n).collect();
     }
     if (2..=BOUNDED_LEVELS_MAX).contains(&level_count) && n >= BOUNDED_ATOMS_PER_LEVEL_MIN * level_count {
-        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0);
-        return windows::cheapest(atoms, &Windows::within(&ranges, n));
+        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0, fill);
+        return windows::cheapest(atoms.prefix(), &Windows::within(&ranges, n), fill);
     }
     let mut windows = Windows::full(n, level_count);
     if level_count > 1
@@ -118,7 +130,7 @@ fn partition(atoms: &Atoms, level_count: usize) -> Vec<usize> {
     if !windows.are_consistent() {
         windows = Windows::full(n, level_count);
     }
-    windows::cheapest(atoms, &windows)
+    windows::cheapest(atoms.prefix(), &windows, fill)
 }
 
 /// Tries slopes until a partition has about `level_count` cells; returns it if the number is met.
@@ -165,7 +177,7 @@ mod tests {
     }
 
     fn certified_cost(atoms: &Atoms, level_count: usize) -> f64 {
-        let borders = windows::cheapest(atoms, &Windows::full(atoms.len(), level_count));
+        let borders = windows::cheapest(atoms.prefix(), &Windows::full(atoms.len(), level_count), &Portable);
         cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum()
     }
 

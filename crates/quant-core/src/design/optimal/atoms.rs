@@ -1,29 +1,13 @@
 //! Samples as weighted atoms: distinct values, ascending, with prefix sums of w and w·x.
 
-use super::{blocks::Elements, radix};
-
-/// Prefix sums up to some atom.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Prefix {
-    /// Σ w.
-    pub weight: f64,
-    /// Σ w·(x − centre).
-    pub moment: f64,
-}
-
-/// (Σ w(x − centre))² / Σ w between two prefixes.
-#[inline(always)]
-pub fn gain(from: Prefix, to: Prefix) -> f64 {
-    let moment = to.moment - from.moment;
-    moment * moment / (to.weight - from.weight)
-}
+use super::{blocks::Elements, layer::Prefix, radix};
 
 /// Distinct values with positive weights, and what makes the cost of any run of them O(1).
 #[derive(Clone, Debug)]
 pub struct Atoms {
     values: Vec<f64>,
     weights: Vec<f64>,
-    prefix: Vec<Prefix>,
+    prefix: Prefix,
     centre: f64,
 }
 
@@ -57,12 +41,13 @@ impl Atoms {
 
     fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
         let centre = mean(&values, &weights);
-        let mut sum = Prefix::default();
-        let mut prefix = Vec::with_capacity(values.len() + 1);
-        prefix.push(sum);
+        let mut prefix = Prefix::with_capacity(values.len());
+        let (mut weight, mut moment) = (0.0, 0.0);
         for (x, w) in values.iter().zip(&weights) {
-            sum = Prefix { weight: sum.weight + w, moment: sum.moment + w * (x - centre) };
-            prefix.push(sum);
+            weight += w;
+            moment += w * (x - centre);
+            prefix.weight.push(weight);
+            prefix.moment.push(moment);
         }
         Self { values, weights, prefix, centre }
     }
@@ -82,6 +67,11 @@ impl Atoms {
         &self.values
     }
 
+    /// Prefix sums at the borders.
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
     /// The atoms as elements of blocks.
     pub fn elements(&self) -> Elements<'_> {
         Elements { prefix: &self.prefix, means: &self.values, origin: self.centre, spread: &[] }
@@ -91,14 +81,12 @@ impl Atoms {
     /// term is the same for every partition.
     #[inline(always)]
     pub fn gain(&self, i: usize, j: usize) -> f64 {
-        gain(self.prefix[i], self.prefix[j])
+        self.prefix.gain(i, j)
     }
 
     /// The centroid of atoms `i..j`, kept within them whatever the rounding.
     pub fn centroid(&self, i: usize, j: usize) -> f64 {
-        let (a, b) = (self.prefix[i], self.prefix[j]);
-        let mean = self.centre + (b.moment - a.moment) / (b.weight - a.weight);
-        mean.clamp(self.values[i], self.values[j - 1])
+        (self.centre + self.prefix.mean(i, j)).clamp(self.values[i], self.values[j - 1])
     }
 
     /// Σ w(x − y)² over atoms `i..j`.
@@ -115,7 +103,7 @@ impl Atoms {
         let mut norm = 0.0;
         for start in (0..n - 1).step_by(run) {
             let end = (start + run).min(n - 1);
-            let weight = self.prefix[end].weight - self.prefix[start].weight;
+            let weight = self.prefix.weight[end] - self.prefix.weight[start];
             norm += (weight * (self.values[end] - self.values[start]).powi(2)).cbrt();
         }
         norm.powi(3) / (6.0 * (level_count as f64).powi(3))

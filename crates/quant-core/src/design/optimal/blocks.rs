@@ -5,13 +5,13 @@
 //! spread Σ w |x − mean| of the block that threshold q cuts (Jensen; at a kink of slope 2(c_{q+1} − c_q) the shortfall
 //! is greatest when the threshold is at the mean). Blocks of about equal weight · width make the largest G small.
 
-use super::atoms::Prefix;
+use super::layer::Prefix;
 
 /// A level of the hierarchy: elements in order, each a run of elements of the level below.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     /// Sums before each block, and over all at the end.
-    pub prefix: Vec<Prefix>,
+    pub prefix: Prefix,
     /// Mean of each block, less the centre of the moments.
     pub means: Vec<f64>,
     /// Upper bound of Σ w |x − mean| of each block.
@@ -24,7 +24,7 @@ pub struct Blocks {
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a> {
     /// Sums before each element, and over all at the end.
-    pub prefix: &'a [Prefix],
+    pub prefix: &'a Prefix,
     /// Mean of each element, less `origin`.
     pub means: &'a [f64],
     /// What is to be subtracted from `means`.
@@ -45,7 +45,7 @@ impl Elements<'_> {
         let run = n.div_ceil(512).max(4);
         let root = |start: usize| {
             let end = (start + run).min(n - 1);
-            let weight = self.prefix[end].weight - self.prefix[start].weight;
+            let weight = self.prefix.weight[end] - self.prefix.weight[start];
             (weight * (self.means[end] - self.means[start])).max(0.0).sqrt()
         };
         (0..n - 1).step_by(run).map(root).sum::<f64>().powi(2) / (count * count) as f64
@@ -55,11 +55,11 @@ impl Elements<'_> {
     pub fn grouped(&self, limit: f64) -> Blocks {
         let n = self.len();
         let mut starts = vec![0];
-        let (mut mean, mut weight) = (self.means[0], self.prefix[0].weight);
+        let (mut mean, mut weight) = (self.means[0], self.prefix.weight[0]);
         for e in 1..n {
-            if (self.prefix[e + 1].weight - weight) * (self.means[e] - mean) > limit {
+            if (self.prefix.weight[e + 1] - weight) * (self.means[e] - mean) > limit {
                 starts.push(e as u32);
-                (mean, weight) = (self.means[e], self.prefix[e].weight);
+                (mean, weight) = (self.means[e], self.prefix.weight[e]);
             }
         }
         starts.push(n as u32);
@@ -67,13 +67,11 @@ impl Elements<'_> {
     }
 
     fn blocks(&self, starts: Vec<u32>) -> Blocks {
-        let prefix: Vec<Prefix> = starts.iter().map(|&s| self.prefix[s as usize]).collect();
-        let (mut means, mut spread) = (Vec::with_capacity(starts.len()), Vec::with_capacity(starts.len()));
-        for (run, sums) in starts.windows(2).zip(prefix.windows(2)) {
-            let mean = (sums[1].moment - sums[0].moment) / (sums[1].weight - sums[0].weight);
-            means.push(mean);
-            spread.push(self.spread_of(run[0] as usize, run[1] as usize, mean));
-        }
+        let at = |sums: &[f64]| starts.iter().map(|&s| sums[s as usize]).collect();
+        let prefix = Prefix { weight: at(&self.prefix.weight), moment: at(&self.prefix.moment) };
+        let means: Vec<f64> = (0..prefix.len()).map(|b| prefix.mean(b, b + 1)).collect();
+        let run = |b: usize| self.spread_of(starts[b] as usize, starts[b + 1] as usize, means[b]);
+        let spread = (0..means.len()).map(run).collect();
         Blocks { prefix, means, spread, starts }
     }
 
@@ -84,8 +82,9 @@ impl Elements<'_> {
             return own;
         }
         let above = start + self.means[start..end].partition_point(|m| m - self.origin <= mean);
-        let (a, b) = (self.prefix[above], self.prefix[end]);
-        own + 2.0 * ((b.moment - a.moment) - mean * (b.weight - a.weight)).max(0.0)
+        let moment = self.prefix.moment[end] - self.prefix.moment[above];
+        let weight = self.prefix.weight[end] - self.prefix.weight[above];
+        own + 2.0 * (moment - mean * weight).max(0.0)
     }
 }
 

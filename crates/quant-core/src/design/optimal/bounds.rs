@@ -6,8 +6,8 @@
 //! every boundary b of it has F_q(b) + B_q(b) ≤ min_b (F_q + B_q) + E, and all others are pruned. About 0.4·M blocks
 //! either side of a border survive at every level for M levels, however many samples there are.
 
-use super::atoms::{Prefix, gain};
 use super::blocks::{Blocks, Elements};
+use super::layer::{FillLayer, Layer, Prefix};
 
 /// For each border but the outer two the least and the greatest boundary that it may be.
 pub type Ranges = Vec<(usize, usize)>;
@@ -25,18 +25,18 @@ const ROUNDING: f64 = 1e-12;
 /// Ranges of positions between `elements` for the borders of `level_count` cells, optimal for what the elements stand
 /// for. `slack` is added to what a partition may cost above the best. An element with spread of its own (a bin) is a
 /// level of blocks itself; elements without are only the ends of windows.
-pub fn narrow(elements: Elements<'_>, level_count: usize, slack: f64) -> Ranges {
+pub fn narrow(elements: Elements<'_>, level_count: usize, slack: f64, fill: &impl FillLayer) -> Ranges {
     let levels = hierarchy(elements, level_count);
     let n = elements.len();
     let mut ranges: Option<Ranges> = None;
     for blocks in levels.iter().rev() {
         let count = blocks.means.len();
         let within = ranges.unwrap_or_else(|| vec![(0, count); level_count - 1]);
-        let kept = prune(&blocks.prefix, &blocks.spread, within, slack);
+        let kept = prune(&blocks.prefix, &blocks.spread, within, slack, fill);
         ranges = Some(refined(&kept, &blocks.starts));
     }
     let ranges = ranges.unwrap_or_else(|| vec![(0, n); level_count - 1]);
-    if elements.spread.is_empty() { ranges } else { prune(elements.prefix, elements.spread, ranges, slack) }
+    if elements.spread.is_empty() { ranges } else { prune(elements.prefix, elements.spread, ranges, slack, fill) }
 }
 
 fn hierarchy(elements: Elements<'_>, level_count: usize) -> Vec<Blocks> {
@@ -63,12 +63,12 @@ fn refined(ranges: &[(usize, usize)], starts: &[u32]) -> Ranges {
     ranges.iter().map(|&(a, b)| (low(a), high(b))).collect()
 }
 
-fn prune(prefix: &[Prefix], spread: &[f64], ranges: Ranges, slack: f64) -> Ranges {
-    let n = prefix.len() - 1;
-    let forward = Table::filled(prefix, &ranges);
+fn prune(prefix: &Prefix, spread: &[f64], ranges: Ranges, slack: f64, fill: &impl FillLayer) -> Ranges {
+    let n = prefix.len();
+    let forward = Table::filled(prefix, &ranges, fill);
     let mirror = |&(a, b): &(usize, usize)| (n - b, n - a);
     let mirrored_ranges: Ranges = ranges.iter().rev().map(mirror).collect();
-    let backward = Table::filled(&mirrored(prefix), &mirrored_ranges);
+    let backward = Table::filled(&mirrored(prefix), &mirrored_ranges, fill);
     let cost = |q: usize, b: usize| forward.at(q, b) + backward.at(ranges.len() - 1 - q, n - b);
     let least = (ranges[0].0..=ranges[0].1).map(|b| cost(0, b)).fold(f64::INFINITY, f64::min);
     let limit = least + shortfall(prefix, spread, &ranges) * (1.0 + 1e-9) + slack + ROUNDING * least.abs();
@@ -82,7 +82,7 @@ fn prune(prefix: &[Prefix], spread: &[f64], ranges: Ranges, slack: f64) -> Range
 
 /// E: at most (largest spread) · (span of the levels), and at most Σ over borders of the largest spread that the border
 /// can meet times the largest distance of the levels beside it.
-fn shortfall(prefix: &[Prefix], spread: &[f64], ranges: &[(usize, usize)]) -> f64 {
+fn shortfall(prefix: &Prefix, spread: &[f64], ranges: &[(usize, usize)]) -> f64 {
     let n = spread.len();
     // Positions that a border may have, in the order of the samples: one block beyond the boundary of means.
     let border = |q: usize| match q {
@@ -91,14 +91,13 @@ fn shortfall(prefix: &[Prefix], spread: &[f64], ranges: &[(usize, usize)]) -> f6
         q => (ranges[q - 1].0.saturating_sub(1), (ranges[q - 1].1 + 1).min(n)),
     };
     // The mean of a run does not descend as either end moves up; one block more stands in for an empty run.
-    let mean = |(i, j): (usize, usize)| (prefix[j].moment - prefix[i].moment) / (prefix[j].weight - prefix[i].weight);
     let least = |q: usize| {
         let (i, j) = (border(q).0, border(q + 1).0);
-        if i < j { mean((i, j)) } else { mean((i.saturating_sub(1), i.max(1))) }
+        if i < j { prefix.mean(i, j) } else { prefix.mean(i.saturating_sub(1), i.max(1)) }
     };
     let most = |q: usize| {
         let (i, j) = (border(q).1, border(q + 1).1);
-        if i < j { mean((i, j)) } else { mean((i.min(n - 1), (i + 1).min(n))) }
+        if i < j { prefix.mean(i, j) } else { prefix.mean(i.min(n - 1), (i + 1).min(n)) }
     };
     let largest = |from: usize, to: usize| spread[from..to].iter().copied().fold(0.0, f64::max);
     let of_border = |q: usize| largest(border(q).0, border(q).1) * (most(q) - least(q - 1)).max(0.0);
@@ -107,10 +106,9 @@ fn shortfall(prefix: &[Prefix], spread: &[f64], ranges: &[(usize, usize)]) -> f6
 }
 
 /// The same elements in descending order, so that one programme serves both directions.
-fn mirrored(prefix: &[Prefix]) -> Vec<Prefix> {
-    let all = prefix[prefix.len() - 1];
-    let rest = |p: &Prefix| Prefix { weight: all.weight - p.weight, moment: all.moment - p.moment };
-    prefix.iter().rev().map(rest).collect()
+fn mirrored(prefix: &Prefix) -> Prefix {
+    let rest = |sums: &[f64]| sums.iter().rev().map(|s| sums[sums.len() - 1] - s).collect();
+    Prefix { weight: rest(&prefix.weight), moment: rest(&prefix.moment) }
 }
 
 /// Least −Σ gain of the cells up to each boundary that a border may be; cells may be empty.
@@ -125,86 +123,21 @@ impl<'a> Table<'a> {
         self.costs[self.offsets[q] + b - self.ranges[q].0]
     }
 
-    fn filled(prefix: &[Prefix], ranges: &'a [(usize, usize)]) -> Self {
+    fn filled(prefix: &Prefix, ranges: &'a [(usize, usize)], fill: &impl FillLayer) -> Self {
         let mut offsets = vec![0];
         offsets.extend(ranges.iter().scan(0, |sum, r| {
             *sum += r.1 - r.0 + 1;
             Some(*sum)
         }));
         let mut costs = vec![f64::INFINITY; offsets[ranges.len()]];
-        let (mut from_low, mut from) = (0, vec![0.0]);
-        for (q, &(low, high)) in ranges.iter().enumerate() {
-            let to = &mut costs[offsets[q]..offsets[q + 1]];
-            let step = Step { prefix, from: &from, from_low, low };
-            step.fill(to, (low, high), (from_low, from_low + from.len() - 1));
-            from_low = low;
-            from.clear();
-            from.extend_from_slice(to);
+        let mut best = vec![0; ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0)];
+        let (mut from_low, mut from) = (0, &[0.0][..]);
+        let mut rest = &mut costs[..];
+        for &(low, high) in ranges {
+            let (to, behind) = rest.split_at_mut(high - low + 1);
+            fill.fill(Layer::new(prefix, from, from_low, low, true), to, &mut best[..=high - low]);
+            (from_low, from, rest) = (low, to, behind);
         }
         Self { ranges, offsets, costs }
     }
-}
-
-/// One layer: to(j) = min over i ≤ j of from(i) − gain(i, j), by divide and conquer, since the best i does not descend.
-struct Step<'a> {
-    prefix: &'a [Prefix],
-    from: &'a [f64],
-    from_low: usize,
-    low: usize,
-}
-
-impl Step<'_> {
-    fn fill(&self, to: &mut [f64], targets: (usize, usize), from: (usize, usize)) {
-        let j = targets.0 + (targets.1 - targets.0) / 2;
-        let (best, cost) = self.best(j, from);
-        to[j - self.low] = cost;
-        if targets.0 < j {
-            self.fill(to, (targets.0, j - 1), (from.0, best));
-        }
-        if j < targets.1 {
-            self.fill(to, (j + 1, targets.1), (best, from.1));
-        }
-    }
-
-    fn best(&self, j: usize, (first, last): (usize, usize)) -> (usize, f64) {
-        let (mut best, mut least) = (first, f64::INFINITY);
-        let end = self.prefix[j];
-        let before = first..(last + 1).min(j);
-        if before.start < before.end {
-            let costs = &self.from[before.start - self.from_low..before.end - self.from_low];
-            (best, least) = scan(costs, &self.prefix[before], end);
-            best += first;
-        }
-        if (first..=last).contains(&j) && self.from[j - self.from_low] < least {
-            (best, least) = (j, self.from[j - self.from_low]);
-        }
-        (best, least)
-    }
-}
-
-/// The first least from(i) − gain(i, end), four candidates at a time: their divisions do not wait for each other.
-#[inline(always)]
-fn scan(from: &[f64], prefix: &[Prefix], end: Prefix) -> (usize, f64) {
-    const LANES: usize = 4;
-    let (mut best, mut least) = (0, f64::INFINITY);
-    let (costs, costs_rest) = from.as_chunks::<LANES>();
-    let (starts, starts_rest) = prefix.as_chunks::<LANES>();
-    for (block, (costs, starts)) in costs.iter().zip(starts).enumerate() {
-        let mut sums = *costs;
-        sums.iter_mut().zip(starts).for_each(|(sum, &start)| *sum -= gain(start, end));
-        if sums[0].min(sums[1]).min(sums[2].min(sums[3])) < least {
-            for (lane, sum) in sums.into_iter().enumerate() {
-                if sum < least {
-                    (best, least) = (block * LANES + lane, sum);
-                }
-            }
-        }
-    }
-    for (lane, (cost, &start)) in costs_rest.iter().zip(starts_rest).enumerate() {
-        let sum = cost - gain(start, end);
-        if sum < least {
-            (best, least) = (costs.len() * LANES + lane, sum);
-        }
-    }
-    (best, least)
 }
