@@ -78,11 +78,16 @@ pub fn fit_levels_with(
 ///
 /// When `level_count` is 0, values descend, or no point has weight.
 pub fn fit_points(points: &[(f64, f64)], level_count: usize) -> OptimalPartition {
+    fit_points_with(&Portable, points, level_count)
+}
+
+/// [`fit_points`] with its inner loop compiled as `fill` wants; the result is the same.
+pub fn fit_points_with(fill: &impl FillLayer, points: &[(f64, f64)], level_count: usize) -> OptimalPartition {
     assert!(level_count > 0, "at least 1 level");
     assert!(points.windows(2).all(|w| w[0].0 <= w[1].0), "values ascend");
     let atoms = Atoms::from_ascending(points.iter().copied());
     assert!(!atoms.is_empty(), "a point with weight");
-    result(&atoms, points, &partition(&atoms, level_count, &Portable))
+    result(&atoms, points, &partition(&atoms, level_count, fill))
 }
 
 fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPartition {
@@ -90,6 +95,44 @@ fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPar
     let cost = cells(borders, atoms.len()).zip(&levels).map(|((i, j), &y)| atoms.squared_error(i, j, y)).sum();
     let first_of = |&border: &usize| points.partition_point(|p| p.0 < atoms.values()[border]);
     OptimalPartition { levels, borders: borders.iter().map(first_of).collect(), cost }
+}
+
+/// Distinct values of samples with their weights, ascending, as [`fit_levels`] sees them.
+pub fn points(samples: &[f32], weights: Option<&[f32]>) -> Vec<(f64, f64)> {
+    Atoms::from_samples(samples, weights).points().collect()
+}
+
+/// Sorts finite samples in linear time.
+pub fn sort_samples(samples: &mut [f32]) {
+    let sorted = atoms::sorted(samples.iter().map(|&x| (x, 1.0)));
+    let values: Vec<f64> = sorted.map(|(x, _)| x).collect();
+    samples.iter_mut().zip(values).for_each(|(to, x)| *to = x as f32);
+}
+
+/// For each border of an optimal partition of the samples in bins: the least and the greatest index of a bin before
+/// which the partition of the bins' means may have it. The border itself lies at most one bin farther out.
+///
+/// `points` are means and counts of bins in ascending order, `spread` upper bounds of their Σ |x − mean|, and each mean
+/// may be off by `error` through rounding of the samples, d say: the root of the cost moves by at most √(n d²), the
+/// distance of the samples from the levels being a norm. None where bounds are not worth their while.
+pub fn border_ranges(
+    points: &[(f64, f64)],
+    spread: &[f64],
+    error: f64,
+    level_count: usize,
+) -> Option<Vec<(usize, usize)>> {
+    let atoms = Atoms::from_ascending(points.iter().copied());
+    if atoms.len() != points.len() || !is_bounded(atoms.len(), level_count) {
+        return None;
+    }
+    let count: f64 = points.iter().map(|p| p.1).sum();
+    // Any cost above the optimum will do here: that of a quarter of the atoms as levels would, and this is less work.
+    let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, &Portable);
+    let borders = windows::cheapest(atoms.prefix(), &Windows::within(&coarse, atoms.len()), &Portable);
+    let cost: f64 = cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
+    let cost = cost + spread.iter().zip(points).map(|(s, p)| s * s / p.1).sum::<f64>();
+    let slack = 2.0 * (2.0 * (cost * count).sqrt() * error + count * error * error);
+    Some(bounds::narrow(blocks::Elements { spread, ..atoms.elements() }, level_count, slack, &Portable))
 }
 
 /// Runs `i..j` of atoms between borders.
@@ -111,12 +154,16 @@ const BOUNDED_ATOMS_PER_LEVEL_MIN: usize = 16;
 /// Bounds keep a table of about 4·M² costs twice: 16 MiB at this many levels M.
 const BOUNDED_LEVELS_MAX: usize = 512;
 
+fn is_bounded(n: usize, level_count: usize) -> bool {
+    (2..=BOUNDED_LEVELS_MAX).contains(&level_count) && n >= BOUNDED_ATOMS_PER_LEVEL_MIN * level_count
+}
+
 fn partition(atoms: &Atoms, level_count: usize, fill: &impl FillLayer) -> Vec<usize> {
     let n = atoms.len();
     if level_count >= n {
         return (1..n).collect();
     }
-    if (2..=BOUNDED_LEVELS_MAX).contains(&level_count) && n >= BOUNDED_ATOMS_PER_LEVEL_MIN * level_count {
+    if is_bounded(n, level_count) {
         let ranges = bounds::narrow(atoms.elements(), level_count, 0.0, fill);
         return windows::cheapest(atoms.prefix(), &Windows::within(&ranges, n), fill);
     }

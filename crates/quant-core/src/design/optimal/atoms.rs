@@ -67,6 +67,11 @@ impl Atoms {
         &self.values
     }
 
+    /// (value, weight) of each atom.
+    pub fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.values.iter().copied().zip(self.weights.iter().copied())
+    }
+
     /// Prefix sums at the borders.
     pub fn prefix(&self) -> &Prefix {
         &self.prefix
@@ -123,7 +128,7 @@ fn mean(values: &[f64], weights: &[f64]) -> f64 {
 }
 
 /// Pairs ascending by value, then weight. Weights that are not above 0 are dropped.
-fn sorted(pairs: impl Iterator<Item = (f32, f32)>) -> impl Iterator<Item = (f64, f64)> {
+pub fn sorted(pairs: impl Iterator<Item = (f32, f32)>) -> impl Iterator<Item = (f64, f64)> {
     let mut keys = Vec::with_capacity(pairs.size_hint().0);
     for (x, w) in pairs {
         if w > 0.0 {
