@@ -93,8 +93,8 @@ pub struct Quantize {
     /// Continue a run that was killed.
     #[arg(long)]
     pub resume: bool,
-    /// Replace an earlier OUT, and discard an unfinished run.
-    #[arg(long, conflicts_with = "resume")]
+    /// Replace an earlier OUT, and discard an unfinished run unless it can be resumed and `--resume` is given too.
+    #[arg(long)]
     pub overwrite: bool,
     /// Write the report as JSON to FILE, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]

@@ -60,6 +60,9 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
 fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     let options = options(arguments)?;
     let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
+    let mut taken: Vec<&Path> = checkpoint.shards().iter().map(|s| s.path.as_path()).collect();
+    taken.push(&arguments.output);
+    json::check_place(arguments.json.as_deref(), &taken)?;
     announce(&checkpoint, arguments, &options);
     if arguments.dry_run {
         return dry_run(&checkpoint, arguments, &options);
@@ -106,7 +109,8 @@ fn dry_run(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) -> 
     let tensors = pipeline::dry_run(checkpoint, options)?;
     let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plan(&tensors))?;
     if !to_stdout {
-        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors)));
+        let output_len = pipeline::output_len_bytes(checkpoint, options)?;
+        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors), output_len));
         println!("dry run: nothing was written");
     }
     Ok(())
@@ -139,6 +143,7 @@ fn inspect(arguments: &Inspect) -> anyhow::Result<()> {
 
 fn compare(arguments: &Compare) -> anyhow::Result<()> {
     let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
+    json::check_place(arguments.json.as_deref(), &[&arguments.a, &arguments.b])?;
     let device = Device::cpu(arguments.threads)?;
     let lines = Lines::new(a.tensors().len());
     let tell = |tensor: &ComparedTensor| lines.tell(&tensor.name);

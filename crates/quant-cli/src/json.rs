@@ -22,6 +22,23 @@ pub fn write_if_asked(path: Option<&Path>, value: impl FnOnce() -> Value) -> any
     Ok(false)
 }
 
+/// Refuses, before any work, a place for the report that is missing or taken by something of value.
+pub fn check_place(path: Option<&Path>, taken: &[&Path]) -> Result<(), quant::Error> {
+    let Some(path) = path.filter(|p| *p != Path::new("-")) else { return Ok(()) };
+    let refuse = |why: String| Err(quant::Error::Refused(format!("--json {}: {why}", path.display())));
+    let resolved = |p: &Path| p.canonicalize().unwrap_or_else(|_| std::path::absolute(p).unwrap_or(p.to_owned()));
+    if path.is_dir() {
+        return refuse("is a folder".into());
+    }
+    if let Some(parent) = std::path::absolute(path).ok().as_deref().and_then(Path::parent).filter(|p| !p.is_dir()) {
+        return refuse(format!("the folder {} does not exist; create it first", parent.display()));
+    }
+    match taken.iter().find(|t| resolved(path) == resolved(t)) {
+        Some(taken) => refuse(format!("is {}, which the report must not replace", taken.display())),
+        None => Ok(()),
+    }
+}
+
 /// Any plain data.
 pub fn plain(data: &impl Serialize) -> Value {
     serde_json::to_value(data).expect("plain data")

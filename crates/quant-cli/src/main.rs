@@ -24,9 +24,13 @@ fn main() -> ExitCode {
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            let refused = error.downcast_ref::<quant::Error>().is_some_and(quant::Error::is_refused_input);
-            ExitCode::from(if refused { 2 } else { 1 })
+            // Errors of the facade tell their source themselves; a chain would tell it twice.
+            let known = error.downcast_ref::<quant::Error>();
+            match known {
+                Some(known) => eprintln!("error: {known}"),
+                None => eprintln!("error: {error:#}"),
+            }
+            ExitCode::from(if known.is_some_and(quant::Error::is_refused_input) { 2 } else { 1 })
         }
     }
 }

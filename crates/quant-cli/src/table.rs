@@ -111,7 +111,7 @@ pub fn report(report: &Report) -> String {
 }
 
 /// The table of a dry run.
-pub fn plan(tensors: &[TensorReport], rows: &[KindRow]) -> String {
+pub fn plan(tensors: &[TensorReport], rows: &[KindRow], output_len_bytes: u64) -> String {
     let mut table = Table::new(&["kind", "tensors", "weights", "rate (bits)", "left dense because"], true);
     for row in rows {
         let cells = kind_row(row);
@@ -127,7 +127,7 @@ pub fn plan(tensors: &[TensorReport], rows: &[KindRow]) -> String {
         format!("{rate:.4}"),
         String::new(),
     ]);
-    table.render() + &format!("\nsize          {} of tensor data\n", size(bits / 8))
+    table.render() + &format!("\nsize          {} of tensor data\n", size(output_len_bytes))
 }
 
 /// What a checkpoint holds.

@@ -122,6 +122,13 @@ fn compare(
 }
 
 fn measure(compared: &mut ComparedTensor, x: &[f32], y: &[f32]) {
+    let not_finite = |values: &[f32]| values.iter().position(|v| !v.is_finite());
+    for (which, values) in [("first", x), ("second", y)] {
+        if let Some(index) = not_finite(values) {
+            compared.problem = Some(format!("weight {index} of the {which} is {}", values[index]));
+            return;
+        }
+    }
     let (mut squared_error, mut energy, mut error_max) = (0.0, 0.0, 0.0f64);
     for (&x, &y) in x.iter().zip(y) {
         let error = f64::from(x) - f64::from(y);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
-use crate::outputs::bitsandbytes::quant_map;
+use crate::outputs::bitsandbytes::{TRANSPOSED_KEY, quant_map};
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor, Scales, VERSION};
 use crate::outputs::native::stored_pieces;
 use crate::transpose::transposed;
@@ -52,6 +52,8 @@ struct BitsandbytesState {
     block_length: usize,
     codes: usize,
     absmax: usize,
+    /// Whether the source held the transpose.
+    transposed: bool,
     /// Nested scales and offset.
     nested: Option<(usize, f32)>,
 }
@@ -133,6 +135,7 @@ impl DecodedCheckpoint {
                 Scales::F32 => Some(floats(part(2))),
                 Scales::Double => Some(double_scales(part(2), &floats(part(3)), floats(part(4))[0])),
             };
+            self.refuse_bad_scales(tensor, scales.as_deref())?;
             let grouping = Grouping::new(rows, columns, description.group.into());
             let encoding = Encoding { bit_width, grouping, scales: scales.as_deref(), codebooks: &codebooks };
             let matrix = decode(device, part(0), &encoding, dtype)?;
@@ -173,13 +176,38 @@ impl DecodedCheckpoint {
             None => floats(&absmax),
             Some((nested, offset)) => double_scales(&absmax, &floats(&self.checkpoint.read_raw(nested)?), offset),
         };
+        self.refuse_bad_scales(tensor, Some(&scales))?;
         let weight_count: usize = tensor.shape.iter().product();
         let bit_width = BitWidth::new(4).expect("4 bits");
         let codebooks = self.codebooks(tensor, &sorted, bit_width)?;
         // Blocks are cut from the flat tensor.
         let grouping = Grouping::new(1, weight_count, GroupLength::Samples(state.block_length));
         let encoding = Encoding { bit_width, grouping, scales: Some(&scales), codebooks: &codebooks };
-        decode(device, &packed, &encoding, dtype)
+        let decoded = decode(device, &packed, &encoding, dtype)?;
+        Ok(match (state.transposed, tensor.shape.as_slice()) {
+            (true, &[columns, rows]) => transposed(&decoded, rows, columns, dtype.byte_len()),
+            _ => decoded,
+        })
+    }
+
+    fn refuse_bad_scales(&self, tensor: &DecodedTensor, scales: Option<&[f32]>) -> Result<(), Error> {
+        match scales.unwrap_or_default().iter().position(|s| !s.is_finite()) {
+            Some(index) => Err(self.refused(tensor, &format!("scale {index} is not finite"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses decoded weights that `dtype` cannot hold.
+    pub(crate) fn refuse_overflow(&self, index: usize, bytes: &[u8], dtype: Dtype) -> Result<(), Error> {
+        let tensor = &self.tensors[index];
+        let samples = quant_core::tensor::Samples::from_bytes(bytes, dtype).expect("the buffer is aligned");
+        match (0..samples.len()).find(|&i| !samples.get(i).is_finite()) {
+            Some(at) => {
+                let file = &self.checkpoint.shards()[tensor.shard].path;
+                Err(Error::overflow(file, &tensor.name, at, dtype))
+            }
+            None => Ok(()),
+        }
     }
 
     fn refused(&self, tensor: &DecodedTensor, why: &str) -> Error {
@@ -350,6 +378,10 @@ impl<'a> Finder<'a> {
             None => None,
         };
         self.taken.insert(index);
+        let names = self.checkpoint.shards()[shard].metadata.get(TRANSPOSED_KEY);
+        let names: Vec<String> = names.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let transposed = names.contains(&name);
+        let shape = if transposed { shape.into_iter().rev().collect() } else { shape };
         let (dtype, decoded) = match state["dtype"].as_str() {
             Some("float16") => ("F16", Dtype::F16),
             Some("bfloat16") => ("BF16", Dtype::Bf16),
@@ -368,6 +400,7 @@ impl<'a> Finder<'a> {
                 block_length,
                 codes,
                 absmax,
+                transposed,
                 nested,
             })),
         })

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use quant_core::tensor::Dtype;
 
-use crate::checkpoint::{Checkpoint, Source, StoredDtype};
+use crate::checkpoint::{Checkpoint, Source};
 use crate::decoded::{DecodedCheckpoint, DecodedTensor};
 use crate::device::Device;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::files::{FilePlan, OutputFiles, single_name};
 use crate::outputs::manifest::KEY;
 use crate::outputs::{Piece, dense};
 use crate::partial::{Identity, Partial};
-use crate::places::{clear_old_output, refuse_collisions, refuse_to_lose};
+use crate::places::{normalised, refuse_collisions, refuse_to_lose};
 
 /// Writes `input` as dense weights to `output`; each tensor in its original dtype, or in `dtype` when given. Tensors
 /// that are dense already are copied bit for bit. `tell` is called with each tensor's name.
@@ -26,6 +26,8 @@ pub fn run(
     tell: &dyn Fn(&DecodedTensor),
 ) -> Result<(), Error> {
     let checkpoint = input.checkpoint();
+    refuse_foreign_method(input)?;
+    let output = &normalised(output);
     let files = files(input, output, dtype)?;
     refuse_collisions(checkpoint, output, overwrite)?;
     refuse_to_lose(output, &files)?;
@@ -43,13 +45,24 @@ pub fn run(
             Some(stored) => files.copy(partial.folder(), index, checkpoint, stored).map(|_| ())?,
             None => {
                 let bytes = input.read(index, decoded_dtype(tensor, dtype), device)?;
+                input.refuse_overflow(index, &bytes, decoded_dtype(tensor, dtype))?;
                 files.write(partial.folder(), index, &[bytes])?;
             }
         }
     }
     files.carry_side_files(checkpoint, partial.folder())?;
-    clear_old_output(output)?;
     partial.finish(files.single())
+}
+
+/// Dropping a `quantization_config` that was not decoded would leave a checkpoint that nothing can read.
+fn refuse_foreign_method(input: &DecodedCheckpoint) -> Result<(), Error> {
+    let config = input.checkpoint().config().and_then(|c| c.get("quantization_config"));
+    let Some(method) = config.map(|c| c["quant_method"].as_str().unwrap_or("unnamed")) else { return Ok(()) };
+    if method == "bitsandbytes" {
+        return Ok(());
+    }
+    let path = input.checkpoint().path().display();
+    Err(Error::refused(format!("{path}: quantized by method {method}; native and bitsandbytes can be decoded")))
 }
 
 fn decoded_dtype(tensor: &DecodedTensor, asked: Option<Dtype>) -> Dtype {
@@ -83,9 +96,8 @@ fn files(input: &DecodedCheckpoint, output: &Path, dtype: Option<Dtype>) -> Resu
 }
 
 fn piece(checkpoint: &Checkpoint, tensor: &DecodedTensor, dtype: Option<Dtype>) -> Piece {
-    let stored = match tensor.plain().map(|i| &checkpoint.tensors()[i].dtype) {
-        Some(StoredDtype::Safetensors(stored)) => *stored,
-        Some(StoredDtype::Ggml(_)) => safetensors::Dtype::F32,
+    let stored = match tensor.plain() {
+        Some(plain) => dense::carried_dtype(&checkpoint.tensors()[plain]),
         None => dense::stored(decoded_dtype(tensor, dtype)),
     };
     Piece::new(tensor.name.clone(), stored, tensor.shape.clone())

@@ -65,6 +65,13 @@ impl Error {
         Self::Refused(message.into())
     }
 
+    /// A decoded weight that the asked-for dtype cannot hold.
+    pub(crate) fn overflow(file: &Path, tensor: &str, index: usize, dtype: quant_core::tensor::Dtype) -> Self {
+        let (file, dtype) = (file.display(), dtype.name());
+        let why = format!("decoded weight {index} is beyond the largest {dtype}; choose another --dtype");
+        Self::Refused(format!("{file}: tensor \"{tensor}\": {why}"))
+    }
+
     /// For `map_err`: an I/O failure of `action` on `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::checkpoint::layout::{LayoutError, SafetensorsLayout};
 use crate::checkpoint::{Checkpoint, Source, StoredDtype};
 use crate::error::Error;
+use crate::outputs::bitsandbytes::{TIED_HEADS, TRANSPOSED_KEY};
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor};
 use crate::outputs::{Piece, Subject, Target, bitsandbytes, dense};
 use crate::pipeline::Options;
@@ -78,7 +79,9 @@ impl OutputFiles {
         for plan in plans {
             laid_out.lay_out(plan, pieces)?;
         }
-        if laid_out.files.len() > 1 {
+        // A loader looks for model.safetensors or an index, and for nothing else.
+        let is_folder = laid_out.single.is_none();
+        if is_folder && (laid_out.files.len() > 1 || laid_out.files[0].name != "model.safetensors") {
             laid_out.add_index(pieces);
         }
         Ok(laid_out)
@@ -219,7 +222,8 @@ impl OutputFiles {
     /// Copies tensor `source` of the checkpoint as it is to where `tensor` goes; returns its checksum.
     pub fn copy(&self, folder: &Path, tensor: usize, checkpoint: &Checkpoint, source: usize) -> Result<u32, Error> {
         let slot = &self.slots[tensor][0];
-        if matches!(checkpoint.tensors()[source].dtype, StoredDtype::Ggml(_)) {
+        let dtype = &checkpoint.tensors()[source].dtype;
+        if matches!(dtype, StoredDtype::Ggml(_)) && dtype.float().is_some() {
             return Ok(self.write(folder, tensor, &[checkpoint.read_samples(source)?])?[0]);
         }
         let (path, file) = self.open(folder, slot)?;
@@ -243,6 +247,8 @@ impl OutputFiles {
             if let Some(parent) = to.parent() {
                 fs::create_dir_all(parent).map_err(Error::io("create the folder", parent))?;
             }
+            // A read-only copy that a killed run left cannot be written over.
+            let _ = fs::remove_file(&to);
             fs::copy(&from, &to).map_err(Error::io("copy here", &to))?;
         }
         for (name, text) in &self.texts {
@@ -295,10 +301,7 @@ fn all_pieces(checkpoint: &Checkpoint, plan: &Plan, options: &Options) -> Vec<Ve
             options.target.pieces(&Subject { entry, matrices: *matrices, recipe: &options.recipe })
         }
         Action::Dense { .. } => {
-            let dtype = match (&entry.dtype, entry.dtype.float()) {
-                (StoredDtype::Safetensors(dtype), _) => *dtype,
-                (StoredDtype::Ggml(_), float) => dense::stored(float.unwrap_or(quant_core::tensor::Dtype::F32)),
-            };
+            let dtype = dense::carried_dtype(entry);
             vec![Piece::new(entry.name.clone(), dtype, entry.shape.clone())]
         }
     };
@@ -313,6 +316,10 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
     match options.target {
         Target::Bitsandbytes => {
             metadata.insert("format".into(), "pt".into());
+            let transposed = transposed_names(checkpoint, plan, shard);
+            if !transposed.is_empty() {
+                metadata.insert(TRANSPOSED_KEY.into(), serde_json::to_string(&transposed).expect("plain data"));
+            }
         }
         Target::Dense { .. } => {}
         Target::Native => {
@@ -329,10 +336,17 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
     metadata
 }
 
+/// The quantized tensors of a shard whose source holds the transpose: bitsandbytes' layout has no word for it.
+fn transposed_names(checkpoint: &Checkpoint, plan: &Plan, shard: usize) -> Vec<String> {
+    let all = checkpoint.tensors().iter().zip(&plan.actions).filter(|(t, _)| t.shard == shard);
+    let is_transposed = |action: &Action| matches!(action, Action::Quantize(m) if m.transposed);
+    all.filter(|(_, action)| is_transposed(action)).map(|(t, _)| t.name.clone()).collect()
+}
+
 /// Layers that a bitsandbytes loader must not expect quantized: every dense matrix, and `lm_head`, without which a
 /// message-less assertion stops transformers.
 fn dense_modules(checkpoint: &Checkpoint, plan: &Plan) -> Vec<String> {
-    let mut modules = vec!["lm_head".to_owned()];
+    let mut modules: Vec<String> = TIED_HEADS.map(str::to_owned).into();
     for (entry, action) in checkpoint.tensors().iter().zip(&plan.actions) {
         if matches!(action, Action::Dense { .. }) && entry.shape.len() == 2 {
             modules.extend(entry.name.strip_suffix(".weight").map(str::to_owned));

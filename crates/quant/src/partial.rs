@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::places::publish;
 use crate::report::TensorReport;
 
 /// What identifies a run: two runs with equal identities write equal bytes.
@@ -66,31 +67,39 @@ impl Earlier {
     }
 }
 
-fn beside(output: &Path, suffix: &str) -> PathBuf {
+/// `output` with `suffix` added to its last name.
+pub(crate) fn beside(output: &Path, suffix: &str) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 impl Partial {
-    /// Starts an output, or continues one with `resume`. Refuses to touch an existing OUT, and an unfinished run that
-    /// nobody asked to continue or to discard.
+    /// Starts an output, or continues one with `resume`, or starts over with `discard`. Refuses an unfinished run that
+    /// nobody asked to continue or to discard, and a folder of that name that is no run of ours.
     pub fn open(output: &Path, identity: &Identity, resume: bool, discard: bool) -> Result<(Self, Earlier), Error> {
         let (folder, journal_path) = (beside(output, ".partial"), beside(output, ".journal"));
-        let unfinished = folder.exists() || journal_path.exists();
         let mut earlier = Earlier::default();
-        if unfinished && discard {
-            remove(&folder, &journal_path)?;
-        } else if unfinished && resume {
-            earlier = read_journal(&journal_path, identity)?;
-        } else if unfinished {
-            return Err(Error::refused(format!(
-                "{}: an unfinished run is there; continue it with --resume or discard it with --overwrite",
-                folder.display()
-            )));
+        if folder.exists() || journal_path.exists() {
+            refuse_foreign(&folder, &journal_path)?;
+            earlier = match (resume, discard) {
+                (false, false) => {
+                    return Err(Error::refused(format!(
+                        "{}: an unfinished run is there; continue it with --resume or discard it with --overwrite",
+                        folder.display()
+                    )));
+                }
+                (true, false) => read_journal(&journal_path, identity)?,
+                (true, true) => read_journal(&journal_path, identity).unwrap_or_default(),
+                (false, true) => Earlier::default(),
+            };
+            if earlier.finished.is_empty() {
+                remove(&folder, &journal_path)?;
+            }
         }
-        fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
+        // The journal comes first and goes last: a folder without one is never ours.
         let journal = start_journal(&journal_path, identity, &earlier)?;
+        fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
         Ok((Self { output: output.to_owned(), folder, journal_path, journal }, earlier))
     }
 
@@ -130,7 +139,7 @@ impl Partial {
     pub fn finish(self, single: Option<&str>) -> Result<(), Error> {
         let from = single.map_or(self.folder.clone(), |name| self.folder.join(name));
         sync_tree(&from)?;
-        fs::rename(&from, &self.output).map_err(Error::io("rename the finished output to", &self.output))?;
+        publish(&from, &self.output)?;
         remove(&self.folder, &self.journal_path)
     }
 }
@@ -143,6 +152,19 @@ fn remove(folder: &Path, journal: &Path) -> Result<(), Error> {
         fs::remove_file(journal).map_err(Error::io("remove", journal))?;
     }
     Ok(())
+}
+
+/// Refuses a folder or a file that happens to have the name of an unfinished run.
+fn refuse_foreign(folder: &Path, journal: &Path) -> Result<(), Error> {
+    let first = File::open(journal).ok().and_then(|file| BufReader::new(file).lines().next()?.ok());
+    if first.is_some_and(|line| serde_json::from_str::<Identity>(&line).is_ok()) {
+        return Ok(());
+    }
+    let path = if folder.exists() { folder } else { journal };
+    Err(Error::refused(format!(
+        "{}: exists and is not an unfinished run of this program; move it away or give OUT another name",
+        path.display()
+    )))
 }
 
 /// Writes the journal anew from what was read of it, so that a line cut short by a kill does not stay in the middle.

@@ -16,7 +16,7 @@ use crate::files::OutputFiles;
 use crate::outputs::dense::carried_len_bytes;
 use crate::outputs::{Subject, Target};
 use crate::partial::{Earlier, Finished, Identity, Partial};
-use crate::plan::{Action, Plan, planned_bits};
+use crate::plan::{Action, Plan};
 use crate::report::{Circumstances, Report, TensorReport};
 use crate::select::Selection;
 
@@ -76,19 +76,29 @@ pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint) -> u64 {
 pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<Vec<TensorReport>, Error> {
     let plan = plan(checkpoint, options)?;
     let report = |(entry, action): (&crate::checkpoint::TensorEntry, &Action)| {
-        let bits = planned_bits(entry, action, &options.recipe);
         let (name, shape, dtype) = (&entry.name, &entry.shape, entry.dtype.name());
         match action {
             Action::Dense { reason, substituted } => {
-                TensorReport::dense(name, shape, &dtype, bits.total_bits(), reason.clone(), *substituted)
+                TensorReport::dense(name, shape, &dtype, 8 * carried_len_bytes(entry), reason.clone(), *substituted)
             }
-            Action::Quantize(_) => TensorReport::planned(name, shape, &dtype, options.recipe.to_string(), &bits),
+            Action::Quantize(matrices) => {
+                let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };
+                let bits = options.target.rate_bits(&subject);
+                TensorReport::planned(name, shape, &dtype, options.recipe.to_string(), bits)
+            }
         }
     };
     Ok(checkpoint.tensors().iter().zip(&plan.actions).map(report).collect())
 }
 
+/// Bytes of tensor data that a run will write.
+pub fn output_len_bytes(checkpoint: &Checkpoint, options: &Options) -> Result<u64, Error> {
+    let plan = plan(checkpoint, options)?;
+    Ok(OutputFiles::of_run(checkpoint, &plan, options, Path::new("output"))?.data_len_bytes())
+}
+
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
+    crate::plan::refuse_quantized(checkpoint)?;
     Plan::new(checkpoint, &options.recipe, &options.target, &options.selection, options.strict)
 }
 
@@ -101,6 +111,7 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<Report, Error> {
     let start = Instant::now();
+    let output = &crate::places::normalised(output);
     let plan = plan(checkpoint, options)?;
     let files = OutputFiles::of_run(checkpoint, &plan, options, output)?;
     let identity = identity(checkpoint, options, &plan);
@@ -124,7 +135,6 @@ pub fn run(
     };
     let seconds = job.seconds();
     files.carry_side_files(checkpoint, job.partial.folder())?;
-    crate::places::clear_old_output(output)?;
     job.partial.finish(files.single())?;
     Ok(Report::new(tensors, circumstances(seconds)))
 }

@@ -6,8 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::files::OutputFiles;
+use crate::partial::beside;
 
-/// Refuses an output that is the input, lies inside it, or exists.
+/// The path without a trailing slash and without `.` in the middle, so that suffixes land beside it.
+pub(crate) fn normalised(output: &Path) -> PathBuf {
+    output.components().collect()
+}
+
+/// Refuses an output that is the input, lies inside it, holds it, or exists.
 pub(crate) fn refuse_collisions(checkpoint: &Checkpoint, output: &Path, overwrite: bool) -> Result<(), Error> {
     let input = checkpoint.path();
     let refuse = |why: &str| Err(Error::refused(format!("{}: {why}", output.display())));
@@ -23,6 +29,11 @@ pub(crate) fn refuse_collisions(checkpoint: &Checkpoint, output: &Path, overwrit
     }
     if output.is_dir() && resolve(input).starts_with(&resolved) {
         return refuse("OUT is a folder that holds IN; give OUT another name");
+    }
+    for suffix in [".partial", ".journal", ".replaced"] {
+        if resolve(input).starts_with(resolve(&beside(output, suffix))) {
+            return refuse(&format!("IN is what OUT{suffix} would be; give OUT another name"));
+        }
     }
     if output.exists() && !overwrite {
         return refuse("already exists; remove it, choose another name, or add --overwrite");
@@ -47,28 +58,50 @@ fn resolve(path: &Path) -> PathBuf {
     }
 }
 
-/// With `--overwrite`, refuses to replace a folder that holds files the new output does not have: they would be lost.
+/// With `--overwrite`, refuses to replace a file by a folder or the reverse, and a folder that holds any file the new
+/// output does not have: it would be lost.
 pub(crate) fn refuse_to_lose(output: &Path, files: &OutputFiles) -> Result<(), Error> {
-    if !output.is_dir() {
-        return Ok(());
+    let refuse = |why: String| Err(Error::refused(format!("{}: {why}", output.display())));
+    if beside(output, ".replaced").exists() {
+        return refuse("OUT.replaced is there, an earlier output being replaced; move it away first".into());
+    }
+    match (output.is_dir(), files.single().is_some()) {
+        (true, true) => return refuse("is a folder, and the output is one file; give OUT another name".into()),
+        (false, false) if output.exists() => {
+            return refuse("is a file, and the output is a folder; give OUT another name".into());
+        }
+        (false, _) => return Ok(()),
+        (true, false) => {}
     }
     let known = files.names();
-    for entry in fs::read_dir(output).map_err(Error::io("list", output))? {
-        let name = entry.map_err(Error::io("list", output))?.file_name();
-        let is_known = known.iter().any(|path| path.iter().next() == Some(name.as_os_str()));
-        let is_ours = name.to_string_lossy().ends_with(".safetensors") || name == "model.safetensors.index.json";
-        if !is_known && !is_ours {
-            return Err(Error::refused(format!(
-                "{}: --overwrite would lose {}, which the new output does not have",
-                output.display(),
-                name.to_string_lossy()
-            )));
-        }
+    match files_below(output, Path::new(""))?.into_iter().find(|path| !known.contains(path)) {
+        Some(lost) => refuse(format!("--overwrite would lose {}, which the new output does not have", lost.display())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Removes what the finished output replaces.
-pub(crate) fn clear_old_output(output: &Path) -> Result<(), Error> {
-    if output.is_dir() { fs::remove_dir_all(output).map_err(Error::io("replace", output)) } else { Ok(()) }
+fn files_below(root: &Path, relative: &Path) -> Result<Vec<PathBuf>, Error> {
+    let folder = root.join(relative);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+        let entry = entry.map_err(Error::io("list", &folder))?;
+        let path = relative.join(entry.file_name());
+        if entry.path().is_dir() {
+            found.extend(files_below(root, &path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Puts `from` in the place of OUT: an old folder steps aside first and is removed when the new one is in its place.
+pub(crate) fn publish(from: &Path, output: &Path) -> Result<(), Error> {
+    let aside = beside(output, ".replaced");
+    let replaces = output.is_dir();
+    if replaces {
+        fs::rename(output, &aside).map_err(Error::io("move the old output to", &aside))?;
+    }
+    fs::rename(from, output).map_err(Error::io("rename the finished output to", output))?;
+    if replaces { fs::remove_dir_all(&aside).map_err(Error::io("remove the old output", &aside)) } else { Ok(()) }
 }

@@ -7,7 +7,8 @@ use quant_core::recipe::Recipe;
 use crate::checkpoint::{Checkpoint, StoredDtype, TensorEntry};
 use crate::error::Error;
 use crate::outputs::Target;
-use crate::outputs::dense::carried_len_bytes;
+use crate::outputs::dense::{carried_len_bytes, plain_dtype};
+use crate::outputs::manifest::KEY;
 use crate::select::Selection;
 
 /// The matrices of a tensor that is quantized.
@@ -59,6 +60,7 @@ impl Plan {
         let conv1d = has_conv1d_weights(tensors);
         let actions: Vec<Action> = tensors.iter().map(|t| action(t, recipe, target, selection, conv1d)).collect();
         let plan = Self { actions };
+        plan.refuse_undecodable(checkpoint)?;
         if strict {
             plan.refuse_substitutions(checkpoint)?;
         }
@@ -71,6 +73,21 @@ impl Plan {
             )));
         }
         Ok(plan)
+    }
+
+    /// A GGUF tensor that no reader decodes cannot be written to safetensors at all.
+    fn refuse_undecodable(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let is_undecodable = |dtype: &StoredDtype| {
+            matches!(dtype, StoredDtype::Ggml(_)) && dtype.float().is_none() && plain_dtype(&dtype.name()).is_none()
+        };
+        match checkpoint.tensors().iter().find(|t| is_undecodable(&t.dtype)) {
+            None => Ok(()),
+            Some(tensor) => {
+                let (file, name) = (checkpoint.path().display(), &tensor.name);
+                let why = format!("type {} cannot be decoded", tensor.dtype.name());
+                Err(Error::refused(format!("{file}: tensor \"{name}\": {why}")))
+            }
+        }
     }
 
     fn refuse_substitutions(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
@@ -124,10 +141,39 @@ fn action(entry: &TensorEntry, recipe: &Recipe, target: &Target, selection: &Sel
     }
     match matrices(entry, !selection.include.is_empty(), conv1d) {
         Err(dense) => dense,
-        Ok(matrices) => match target.reason_against(&entry.name, &matrices, recipe) {
+        Ok(matrices) => match reason_against(entry, &matrices, recipe, target) {
             Some(reason) => Action::Dense { reason, substituted: true },
             None => Action::Quantize(matrices),
         },
+    }
+}
+
+/// Why a tensor that has matrices is better left dense.
+fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, target: &Target) -> Option<String> {
+    let quantized = planned_bits(entry, &Action::Quantize(*matrices), recipe);
+    if quantized.total_bits() >= 8 * carried_len_bytes(entry) {
+        let dense_rate = 8.0 * carried_len_bytes(entry) as f64 / quantized.weight_count as f64;
+        return Some(format!(
+            "{:.1} bits per weight with its side information, {dense_rate:.1} dense",
+            quantized.rate()
+        ));
+    }
+    target.reason_against(&entry.name, matrices, recipe)
+}
+
+/// Refuses what is quantized already: its codes and scales would be taken for weights.
+pub(crate) fn refuse_quantized(checkpoint: &Checkpoint) -> Result<(), Error> {
+    let by_config = checkpoint.config().and_then(|c| c.get("quantization_config"));
+    let method = by_config.map(|c| c["quant_method"].as_str().unwrap_or("an unnamed method").to_owned());
+    let native = checkpoint.shards().iter().any(|s| s.metadata.contains_key(KEY)).then(|| "quant".to_owned());
+    let has_state = |t: &TensorEntry| t.name.contains(".quant_state.bitsandbytes__");
+    let state = checkpoint.tensors().iter().any(has_state).then(|| "bitsandbytes".to_owned());
+    match native.or(state).or(method) {
+        None => Ok(()),
+        Some(method) => Err(Error::refused(format!(
+            "{}: already quantized by {method}; quantize the original, or `quant dequantize` this one first",
+            checkpoint.path().display()
+        ))),
     }
 }
 
@@ -156,7 +202,7 @@ fn matrices(entry: &TensorEntry, asked_for: bool, conv1d: bool) -> Result<Matric
 
 fn is_small_float(dtype: &StoredDtype) -> bool {
     let name = dtype.name();
-    name.starts_with('F') || name.contains('Q')
+    name.starts_with('F')
 }
 
 fn is_expert_name(name: &str) -> bool {

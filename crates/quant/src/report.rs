@@ -1,7 +1,6 @@
 //! What a run says of itself: plain data, per tensor and in total.
 
 use quant_core::measure::{Distortion, entropy_bits, sqnr_db};
-use quant_core::rate::StoredBits;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -57,10 +56,10 @@ pub struct Sums {
 
 impl Sums {
     /// The sums of a quantized tensor.
-    pub fn of(distortion: &Distortion, bits: &StoredBits, codes_hash: String) -> Self {
+    pub fn of(distortion: &Distortion, stored_bits: u64, codes_hash: String) -> Self {
         Self {
-            weight_count: bits.weight_count,
-            stored_bits: bits.total_bits(),
+            weight_count: distortion.sample_count,
+            stored_bits,
             squared_error: distortion.squared_error,
             energy: distortion.energy,
             error_max: distortion.error_max,
@@ -135,8 +134,9 @@ impl TensorReport {
     }
 
     /// What is known of a quantized tensor before a weight is read: its rate.
-    pub fn planned(name: &str, shape: &[usize], dtype: &str, method: String, bits: &StoredBits) -> Self {
-        let sums = Sums { weight_count: bits.weight_count, stored_bits: bits.total_bits(), ..Sums::default() };
+    pub fn planned(name: &str, shape: &[usize], dtype: &str, method: String, stored_bits: u64) -> Self {
+        let weight_count = shape.iter().product::<usize>() as u64;
+        let sums = Sums { weight_count, stored_bits, ..Sums::default() };
         Self::quantized(name, shape, dtype, method, sums)
     }
 
@@ -196,7 +196,7 @@ pub struct Totals {
     pub entropy_bits: Option<f64>,
     /// Weights carried over dense.
     pub dense_weight_count: u64,
-    /// Bits per weight of the whole checkpoint, dense tensors included.
+    /// Bits per weight of the whole output as written, dense tensors included.
     pub checkpoint_rate_bits: f64,
     /// Bytes of the source tensors.
     pub source_len_bytes: u64,
@@ -303,7 +303,7 @@ impl Report {
             error_max: quantized.error_max,
             entropy_bits: quantized.entropy_bits(),
             dense_weight_count: all.weight_count - quantized.weight_count,
-            checkpoint_rate_bits: all.rate_bits(),
+            checkpoint_rate_bits: ratio(8.0 * circumstances.output_len_bytes as f64, all.weight_count),
             source_len_bytes: circumstances.source_len_bytes,
             output_len_bytes: circumstances.output_len_bytes,
             seconds: circumstances.seconds,

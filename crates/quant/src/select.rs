@@ -7,11 +7,12 @@ use crate::error::Error;
 
 /// Tensors left dense unless `--skip` says otherwise: embeddings, norms, heads, routers, biases, convolutions and the
 /// state matrices of state-space models. Their errors cost more than their bits save, or they are no matrices at all.
-pub const SKIP_DEFAULTS: [&str; 20] = [
+pub const SKIP_DEFAULTS: [&str; 21] = [
     "*embed*",
     "*embd*",
     "*wte*",
     "*wpe*",
+    "*shared.weight",
     "*position*",
     "*rotary*",
     "lm_head*",
@@ -50,7 +51,7 @@ impl Pattern {
     pub fn new(text: &str) -> Result<Self, Error> {
         let refused = |why: String| Error::refused(format!("pattern \"{text}\": {why}"));
         let matcher = if let Some(expression) = text.strip_prefix("re:") {
-            Matcher::Regex(Regex::new(expression).map_err(|e| refused(e.to_string()))?)
+            Matcher::Regex(Regex::new(expression).map_err(|e| refused(one_line(&e.to_string())))?)
         } else if text.contains(['*', '?', '[', '{']) {
             let glob = GlobBuilder::new(text).literal_separator(false).build();
             Matcher::Glob(glob.map_err(|e| refused(e.kind().to_string()))?.compile_matcher())
@@ -77,6 +78,11 @@ impl Pattern {
             }
         }
     }
+}
+
+/// The last line of a message, which says what is wrong; the ones before draw an arrow.
+fn one_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
 }
 
 /// The patterns of a run.

@@ -2,7 +2,6 @@
 
 use quant_core::backend::Backend;
 use quant_core::quantize::{QuantizeError, Quantized, quantize};
-use quant_core::rate::StoredBits;
 use quant_core::tensor::{Dtype, Matrix, Samples};
 use sha2::{Digest, Sha256};
 
@@ -47,12 +46,18 @@ pub(crate) fn quantize_tensor<B: Backend>(
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
     let quantized = quantize_matrices(backend, checkpoint, subject, bytes)?;
-    let report = report(subject, &quantized);
+    let report = report(subject, &quantized, target);
     let pieces = match target {
         Target::Dense { dtype } => {
             let dtype = dense::dtype(subject, *dtype);
             let decoded = dense::bytes(backend, &quantized, dtype, subject.matrices.transposed);
-            vec![AlignedOrPlain::Aligned(decoded.map_err(|e| fault(backend, &e))?)]
+            let decoded = decoded.map_err(|e| fault(backend, &e))?;
+            let overflow = dense::first_overflow(backend, &decoded, dtype).map_err(|e| fault(backend, &e))?;
+            if let Some(found) = overflow {
+                let file = &checkpoint.shards()[subject.entry.shard].path;
+                return Err(Error::overflow(file, &subject.entry.name, found.index, dtype));
+            }
+            vec![AlignedOrPlain::Aligned(decoded)]
         }
         _ => target.bytes(subject, &quantized).into_iter().map(AlignedOrPlain::Plain).collect(),
     };
@@ -72,7 +77,7 @@ fn quantize_matrices<B: Backend>(
     let m = subject.matrices;
     let dtype = subject.entry.dtype.float().expect("only float tensors are quantized");
     // A transposed tensor is turned before anything else, so that rows are output channels from here on.
-    let bytes = if m.transposed { transposed(&bytes, m.columns, m.rows, dtype.byte_len()) } else { bytes };
+    let bytes = if m.transposed { turned(bytes, m.columns, m.rows, dtype) } else { bytes };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
@@ -91,6 +96,11 @@ fn quantize_matrices<B: Backend>(
         })
     };
     bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect()
+}
+
+/// The transpose; takes the original, so that only one of the two outlives it.
+fn turned(bytes: AlignedBytes, rows: usize, columns: usize, dtype: Dtype) -> AlignedBytes {
+    transposed(&bytes, rows, columns, dtype.byte_len())
 }
 
 /// Samples at any alignment: the second expert of a fused 16-bit tensor may start in the middle of a word.
@@ -125,16 +135,14 @@ fn stored_position(subject: &Subject<'_>, index: usize) -> usize {
     if m.transposed { index % m.columns * m.rows + index / m.columns } else { index }
 }
 
-fn report(subject: &Subject<'_>, quantized: &[Quantized]) -> TensorReport {
-    let mut bits = StoredBits::default();
+fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> TensorReport {
     let mut distortion = quantized[0].distortion.clone();
     for (i, matrix) in quantized.iter().enumerate() {
-        bits.merge(&matrix.stored_bits());
         if i > 0 {
             distortion.merge(&matrix.distortion);
         }
     }
-    let sums = Sums::of(&distortion, &bits, codes_hash(quantized));
+    let sums = Sums::of(&distortion, target.rate_bits(subject), codes_hash(quantized));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
 }

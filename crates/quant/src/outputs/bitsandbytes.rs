@@ -21,6 +21,12 @@ use crate::plan::Matrices;
 /// Block lengths that bitsandbytes 0.50 accepts.
 pub const BLOCK_LENGTHS: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
 
+/// Heads that may be tied to the embedding, and so have no tensor that tells they are dense.
+pub const TIED_HEADS: [&str; 3] = ["lm_head", "cls.predictions.decoder", "embed_out"];
+
+/// The `__metadata__` key that lists tensors whose source holds the transpose, as GPT-2's does.
+pub const TRANSPOSED_KEY: &str = "quant.transposed";
+
 /// Room for the quant state's JSON beyond its fixed text: the offset is known only after the header is laid out.
 const OFFSET_ROOM: usize = 32;
 
@@ -39,6 +45,10 @@ pub(super) fn reason_against(name: &str, matrices: &Matrices, recipe: &Recipe) -
     let block = block_length(recipe).expect("the recipe was checked");
     if matrices.count > 1 {
         Some("bitsandbytes cannot hold fused expert tensors".into())
+    } else if is_numbered_expert(name) {
+        Some("transformers fuses experts when it loads them, and bitsandbytes cannot hold fused ones".into())
+    } else if is_never_linear(name) {
+        Some("transformers does not load embeddings, norms, heads and T5's wo as 4-bit layers".into())
     } else if !name.ends_with(".weight") {
         Some("bitsandbytes holds linear layers only, whose names end in .weight".into())
     } else if !matrices.columns.is_multiple_of(block) {
@@ -47,6 +57,18 @@ pub(super) fn reason_against(name: &str, matrices: &Matrices, recipe: &Recipe) -
     } else {
         None
     }
+}
+
+/// `….experts.3.…`
+fn is_numbered_expert(name: &str) -> bool {
+    let after = name.split(".experts.").nth(1).unwrap_or("");
+    after.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Tensors that a loader never makes 4-bit, whatever the caller's `--skip` says.
+fn is_never_linear(name: &str) -> bool {
+    let has = ["embed", "wte.", "wpe.", "norm", "lm_head", ".ln_"].iter().any(|part| name.contains(part));
+    has || name.ends_with("shared.weight") || name.ends_with(".wo.weight")
 }
 
 fn block_length(recipe: &Recipe) -> Option<usize> {

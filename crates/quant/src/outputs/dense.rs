@@ -2,7 +2,7 @@
 
 use quant_core::backend::{Backend, SamplesMut};
 use quant_core::quantize::Quantized;
-use quant_core::tensor::Dtype;
+use quant_core::tensor::{Dtype, NotFinite, Samples};
 
 use super::{Piece, Subject};
 use crate::checkpoint::{AlignedBytes, StoredDtype, TensorEntry};
@@ -27,15 +27,36 @@ pub fn stored(dtype: Dtype) -> safetensors::Dtype {
     }
 }
 
-/// Bytes that a tensor takes in the output when it is carried over: as stored, but for GGUF blocks, which become f32.
-pub fn carried_len_bytes(entry: &TensorEntry) -> u64 {
-    match entry.dtype {
-        StoredDtype::Safetensors(_) => entry.byte_len,
-        StoredDtype::Ggml(_) => {
-            let dtype = entry.dtype.float().unwrap_or(Dtype::F32);
-            (entry.shape.iter().product::<usize>() * dtype.byte_len()) as u64
-        }
+/// The dtype of a tensor that is carried over: its own; GGUF blocks become f32, which holds them exactly.
+pub fn carried_dtype(entry: &TensorEntry) -> safetensors::Dtype {
+    match (&entry.dtype, entry.dtype.float()) {
+        (StoredDtype::Safetensors(dtype), _) => *dtype,
+        (StoredDtype::Ggml(_), Some(dtype)) => stored(dtype),
+        (StoredDtype::Ggml(_), None) => plain_dtype(&entry.dtype.name()).unwrap_or(safetensors::Dtype::U8),
     }
+}
+
+/// The safetensors dtype of GGUF's plain numbers, which are carried over as they are.
+pub fn plain_dtype(ggml_name: &str) -> Option<safetensors::Dtype> {
+    Some(match ggml_name {
+        "I8" => safetensors::Dtype::I8,
+        "I16" => safetensors::Dtype::I16,
+        "I32" => safetensors::Dtype::I32,
+        "I64" => safetensors::Dtype::I64,
+        "F64" => safetensors::Dtype::F64,
+        _ => return None,
+    })
+}
+
+/// Bytes that a tensor takes in the output when it is carried over.
+pub fn carried_len_bytes(entry: &TensorEntry) -> u64 {
+    (entry.shape.iter().product::<usize>() * carried_dtype(entry).bitsize() / 8) as u64
+}
+
+/// The first decoded sample beyond what `dtype` can hold.
+pub fn first_overflow<B: Backend>(backend: &B, bytes: &[u8], dtype: Dtype) -> Result<Option<NotFinite>, B::Fault> {
+    let samples = Samples::from_bytes(bytes, dtype).expect("the buffer is aligned");
+    backend.first_not_finite(samples)
 }
 
 /// Decodes the matrices of one tensor, as stored: a transposed one is turned back.

@@ -99,6 +99,16 @@ impl Target {
         }
     }
 
+    /// Bits to report for a quantized tensor: everything that is stored for it. Dense output stands for its native form,
+    /// whose rate it lets one evaluate.
+    pub fn rate_bits(&self, subject: &Subject<'_>) -> u64 {
+        let pieces = match self {
+            Self::Dense { .. } => native::pieces(subject),
+            _ => self.pieces(subject),
+        };
+        8 * pieces.iter().map(|piece| piece.byte_len() as u64).sum::<u64>()
+    }
+
     /// The data of those pieces; native and bitsandbytes re-order codes and scales, dense needs [`dense::bytes`].
     pub(crate) fn bytes(&self, subject: &Subject<'_>, quantized: &[Quantized]) -> Vec<Vec<u8>> {
         match self {

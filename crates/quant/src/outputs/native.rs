@@ -34,7 +34,11 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     if weights == 0 || weights != shape_product || !codebooks_fit || tensor.group == Group::Samples(0) {
         return None;
     }
+    tensor.columns.checked_mul(8)?;
     let row_len = bit_width.row_len_bytes(tensor.columns);
+    row_len.checked_mul(tensor.rows)?.checked_mul(count)?;
+    bit_width.level_count().checked_mul(4)?.checked_mul(tensor.codebook_count)?.checked_mul(count)?;
+    weights.checked_mul(8)?;
     let level_shape = [tensor.codebook_count, bit_width.level_count()];
     let mut pieces = vec![
         piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
