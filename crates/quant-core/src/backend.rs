@@ -151,6 +151,25 @@ pub trait Backend {
         bins: &crate::design::Bins,
     ) -> Result<crate::design::BinSums, Self::Fault>;
 
+    /// The samples of some bins, and sums over the others: `segments` has an ascending number for each bin, odd where
+    /// samples are wanted. Class: samples exact but for their order, counts exact, f64 sums bounded.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: matrices are in host memory.
+    fn gather(
+        &self,
+        matrix: Matrix<'_>,
+        bins: &crate::design::Bins,
+        segments: &[u16],
+        centre: f64,
+    ) -> Result<crate::design::Gathered, Self::Fault> {
+        Ok(crate::reference::gather(matrix, bins, segments, centre))
+    }
+
+    /// [`crate::design::optimal::fit_points`], compiled for the host's instructions where the backend can. Class: exact.
+    fn fit_points(&self, points: &[(f64, f64)], level_count: usize) -> crate::design::optimal::OptimalPartition {
+        crate::design::optimal::fit_points(points, level_count)
+    }
+
     /// Exact 1-D k-means of each row: `level_count` levels at most. `weights`, when given, is row-major, one per sample
     /// or one row for all. `inverse_scales`, when given, multiply the samples of their group first. Class: exact.
     fn fit_rows(

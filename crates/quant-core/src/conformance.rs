@@ -9,7 +9,7 @@ pub mod compare;
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
-use crate::design::Bins;
+use crate::design::{Bins, Gathered};
 use crate::grouping::{GroupLength, Grouping};
 use crate::reference::{Reference, inverse_scales};
 use crate::scale::ScaleSearch;
@@ -22,13 +22,7 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds decode distortion value_histogram histogram);
-
-        #[test]
-        #[ignore = "waits for design::optimal"]
-        fn fit_rows() {
-            $crate::conformance::fit_rows(&$backends());
-        }
+            encode_on_thresholds decode distortion value_histogram histogram gather fit_rows);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]
@@ -203,6 +197,44 @@ pub fn histogram<B: Backend>(backends: &[B]) {
             }
         }
     });
+}
+
+/// Case of [`Backend::gather`], and of [`Backend::histogram`] over the same widening bins.
+pub fn gather<B: Backend>(backends: &[B]) {
+    let kinds = [(0.0, 1.0, f32::MAX), (0.25, 1e-3, 10.0), (-1e-2, 1e20, 1e-30)];
+    for_each_input(|matrix| {
+        for (middle, unit, magnitude) in kinds {
+            let bins = Bins::widening(middle, unit, magnitude, 1 << 10);
+            let segments: Vec<u16> = (0..bins.count).map(|bin| (bin / 37) as u16).collect();
+            let expected = done(Reference.gather(matrix.matrix(), &bins, &segments, 0.1));
+            let expected_sums = done(Reference.histogram(matrix.matrix(), None, &bins));
+            for backend in backends {
+                let place = format!("{} on {matrix}, {bins:?}", backend.name());
+                let found = done(backend.gather(matrix.matrix(), &bins, &segments, 0.1));
+                compare_gathered(&found, &expected, matrix.len(), &place);
+                let sums = done(backend.histogram(matrix.matrix(), None, &bins));
+                exact(&sums.counts, &expected_sums.counts, &place);
+                exact(&sums.sums, &expected_sums.sums, &place);
+            }
+        }
+    });
+}
+
+fn compare_gathered(found: &Gathered, expected: &Gathered, count: usize, place: &str) {
+    let sorted = |samples: &[f32]| {
+        let mut samples = samples.to_vec();
+        samples.sort_unstable_by(f32::total_cmp);
+        samples
+    };
+    exact_values(&sorted(&found.samples), &sorted(&expected.samples), place);
+    assert_eq!(found.sums.len(), expected.sums.len(), "segments, {place}");
+    for (found, expected) in found.sums.iter().zip(&expected.sums) {
+        assert_eq!(found.count, expected.count, "count, {place}");
+        bounded_sum(found.square, expected.square, count, place);
+        // |Σ x| rounds like Σ |x|, which is at most √(n Σ x²).
+        let bound = (count as f64 + 2.0) * f64::EPSILON * (expected.count as f64 * expected.square).sqrt();
+        assert!((found.moment - expected.moment).abs() <= bound, "moment {found:?}, {expected:?}; {place}");
+    }
 }
 
 /// Case of [`Backend::fit_rows`].

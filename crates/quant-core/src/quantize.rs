@@ -3,17 +3,17 @@
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
-use crate::design::{Bins, optimal};
+use crate::design::{Bins, certified, optimal};
 use crate::double_quant::{self, DoubleQuantized};
-use crate::grouping::{GroupLength, Grouping};
+use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::rate::StoredBits;
 use crate::recipe::{CodebookRule, Recipe};
 use crate::reference::inverse_scales;
 use crate::scale::{ScaleRule, ScaleSearch, level_max};
-use crate::tensor::{Matrix, NotFinite, Samples, flush};
+use crate::tensor::{Matrix, NotFinite, flush};
 
-/// Bins of the histogram that a tensor-wide codebook is designed from when the samples are not 16-bit values themselves.
+/// Bins of the histogram that a tensor-wide codebook of scaled samples is designed from.
 const DESIGN_BIN_COUNT: usize = 1 << 16;
 
 /// A quantized matrix: everything a decoder needs, and what it cost.
@@ -216,17 +216,10 @@ fn design_unscaled<B: Backend>(backend: &B, matrix: Matrix<'_>, recipe: &Recipe)
     if recipe.codebook == CodebookRule::KmeansRow {
         return backend.fit_rows(matrix, None, None, level_count);
     }
-    let points = match matrix.samples() {
-        Samples::F32(_) => {
-            let mut absmax = [0.0];
-            let whole = Grouping::new(matrix.rows(), matrix.columns(), GroupLength::Tensor);
-            backend.absmax_scales(matrix, whole, 1.0, &mut absmax)?;
-            let bins = Bins::covering(-absmax[0], absmax[0], DESIGN_BIN_COUNT);
-            backend.histogram(matrix, None, &bins)?.points(&bins)
-        }
-        samples => value_points(&backend.value_histogram(samples)?, samples),
-    };
-    Ok(fit_shared(&points, level_count))
+    if matrix.is_empty() {
+        return Ok(Codebooks::from_levels(level_count, [[0.0]]));
+    }
+    Ok(shared(&certified::fit_finite(backend, matrix, level_count)?.levels, level_count))
 }
 
 /// A codebook for samples divided by their group's largest magnitude.
@@ -246,31 +239,14 @@ fn design_scaled<B: Backend>(
 }
 
 fn fit_shared(points: &[(f64, f64)], level_count: usize) -> Codebooks {
-    let mut levels: Vec<f32> = optimal::fit_points(points, level_count).levels.iter().map(|&y| y as f32).collect();
-    levels.dedup();
-    if levels.is_empty() {
-        levels.push(0.0);
+    if points.is_empty() {
+        return Codebooks::from_levels(level_count, [[0.0]]);
     }
-    Codebooks::from_levels(level_count, [levels])
+    shared(&optimal::fit_points(points, level_count).levels, level_count)
 }
 
-/// The distinct values of 16-bit samples with their counts, ascending; both zeros and all f32-subnormals are 0.
-fn value_points(counts: &[u64], samples: Samples<'_>) -> Vec<(f64, f64)> {
-    let value = |bits: usize| {
-        flush(match samples {
-            Samples::F16(_) => half::f16::from_bits(bits as u16).to_f32(),
-            _ => half::bf16::from_bits(bits as u16).to_f32(),
-        })
-    };
-    let present = counts.iter().enumerate().filter(|&(_, &n)| n > 0);
-    let mut points: Vec<(f64, f64)> = present.map(|(bits, &n)| (f64::from(value(bits)) + 0.0, n as f64)).collect();
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    points.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
-        }
-        same
-    });
-    points
+fn shared(levels: &[f64], level_count: usize) -> Codebooks {
+    let mut levels: Vec<f32> = levels.iter().map(|&y| y as f32).collect();
+    levels.dedup();
+    Codebooks::from_levels(level_count, [levels])
 }

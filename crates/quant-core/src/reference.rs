@@ -5,7 +5,7 @@
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
-use crate::design::{BinSums, Bins, optimal};
+use crate::design::{BinSums, Bins, Gathered, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
@@ -238,6 +238,17 @@ impl Backend for Reference {
         };
         Ok(Codebooks::from_levels(level_count, (0..matrix.rows()).map(fit)))
     }
+}
+
+/// Scalar definition of [`Backend::gather`].
+pub fn gather(matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Gathered {
+    assert_eq!(segments.len(), bins.count, "a segment for each bin");
+    let mut gathered = Gathered::empty(segments[bins.count - 1]);
+    for index in 0..matrix.len() {
+        let x = matrix.samples().get(index);
+        gathered.add(segments[bins.index(x)], x, centre);
+    }
+    gathered
 }
 
 fn for_each_code(packed: &[u8], encoding: &Encoding<'_>, mut visit: impl FnMut(usize, usize, f32, u8)) {

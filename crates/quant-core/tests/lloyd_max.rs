@@ -17,7 +17,7 @@ fn named(name: &str) -> Box<dyn Density> {
 #[test]
 #[allow(clippy::approx_constant, reason = "golden numbers")]
 fn golden_designs_are_met() {
-    let golden: &[Row] = include!("golden/lloyd_max.rs");
+    let golden: &[Row] = include!("golden/lloyd_max.in");
     for &(name, levels, mse, entropy) in golden {
         let design = LloydMax::new(levels.len()).design(&named(name)).unwrap();
         assert_eq!(design.stop, StopReason::Converged, "{name} {}", levels.len());

@@ -21,7 +21,7 @@ fn named(name: &str) -> Box<dyn Density> {
 
 #[test]
 fn partial_moments_match_forty_digits() {
-    let golden: &[Row] = &include!("golden/moments.rs");
+    let golden: &[Row] = &include!("golden/moments.in");
     for &(name, low, high, centre, mass, first, second, magnitude) in golden {
         let ours = named(name).moments(low, high, centre);
         let far = [low, high].iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs())) > 6.0;

@@ -1,9 +1,9 @@
 //! Exact 1-D k-means of each row, rows shared out among threads. Class: exact, since every row is fitted alone.
 
-use crate::Cpu;
 use crate::samples::{load, normalise};
+use crate::{Cpu, level::Level};
 use quant_core::codebook::Codebooks;
-use quant_core::design::optimal;
+use quant_core::design::optimal::{self, FillLayer, Layer};
 use quant_core::grouping::Grouping;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
@@ -21,8 +21,17 @@ pub(crate) fn fit_rows(
         load(cpu.level, matrix.samples(), row * columns, &mut samples);
         normalise(&mut samples, row, 0..columns, normalisation);
         let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
-        optimal::fit_levels(&samples, row_weights, level_count)
+        optimal::fit_levels_with(&cpu.level, &samples, row_weights, level_count)
     };
     let levels: Vec<_> = cpu.pool.install(|| (0..matrix.rows()).into_par_iter().map(fit).collect());
     Codebooks::from_levels(level_count, levels)
+}
+
+impl FillLayer for Level {
+    fn fill(&self, layer: Layer<'_>, to: &mut [f64], best: &mut [u32]) {
+        self.vectorize(
+            #[inline(always)]
+            || layer.fill(to, best),
+        );
+    }
 }

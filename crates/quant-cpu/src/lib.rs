@@ -24,7 +24,8 @@ mod work;
 
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
-use quant_core::design::{BinSums, Bins};
+use quant_core::design::optimal::{OptimalPartition, fit_points_with};
+use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
@@ -154,6 +155,14 @@ impl Backend for Cpu {
         bins: &Bins,
     ) -> Result<BinSums, Infallible> {
         Ok(histogram::histogram(self, matrix, normalisation, bins))
+    }
+
+    fn gather(&self, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Result<Gathered, Infallible> {
+        Ok(histogram::gather(self, matrix, bins, segments, centre))
+    }
+
+    fn fit_points(&self, points: &[(f64, f64)], level_count: usize) -> OptimalPartition {
+        fit_points_with(&self.level, points, level_count)
     }
 
     fn fit_rows(

@@ -9,10 +9,11 @@ use crate::checkpoint::{Checkpoint, Source, StoredDtype};
 use crate::decoded::{DecodedCheckpoint, DecodedTensor};
 use crate::device::Device;
 use crate::error::Error;
-use crate::files::{FilePlan, OutputFiles, clear_old_output, refuse_collisions, refuse_to_lose, single_name};
+use crate::files::{FilePlan, OutputFiles, single_name};
 use crate::outputs::manifest::KEY;
 use crate::outputs::{Piece, dense};
 use crate::partial::{Identity, Partial};
+use crate::places::{clear_old_output, refuse_collisions, refuse_to_lose};
 
 /// Writes `input` as dense weights to `output`; each tensor in its original dtype, or in `dtype` when given. Tensors
 /// that are dense already are copied bit for bit. `tell` is called with each tensor's name.

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod outputs;
 mod partial;
 pub mod pipeline;
+mod places;
 pub mod plan;
 pub mod report;
 pub mod select;

@@ -13,6 +13,7 @@ use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
 use crate::files::OutputFiles;
+use crate::outputs::dense::carried_len_bytes;
 use crate::outputs::{Subject, Target};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan, planned_bits};
@@ -110,8 +111,8 @@ pub fn run(
         let seconds = earlier.seconds;
         return Ok(Report::new(earlier.into_reports(), circumstances(seconds)));
     }
-    crate::files::refuse_collisions(checkpoint, output, options.overwrite)?;
-    crate::files::refuse_to_lose(output, &files)?;
+    crate::places::refuse_collisions(checkpoint, output, options.overwrite)?;
+    crate::places::refuse_to_lose(output, &files)?;
     let (partial, earlier) = Partial::open(output, &identity, options.resume, options.overwrite)?;
     let mut job = Job { checkpoint, plan: &plan, options, files: &files, partial, start, earlier };
     files.create(job.partial.folder(), !job.earlier.finished.is_empty())?;
@@ -123,7 +124,7 @@ pub fn run(
     };
     let seconds = job.seconds();
     files.carry_side_files(checkpoint, job.partial.folder())?;
-    crate::files::clear_old_output(output)?;
+    crate::places::clear_old_output(output)?;
     job.partial.finish(files.single())?;
     Ok(Report::new(tensors, circumstances(seconds)))
 }
@@ -251,7 +252,7 @@ impl Job<'_> {
         let Action::Dense { reason, substituted } = &self.plan.actions[index] else {
             unreachable!("only dense tensors are copied")
         };
-        let dtype = entry.dtype.name();
-        TensorReport::dense(&entry.name, &entry.shape, &dtype, 8 * entry.byte_len, reason.clone(), *substituted)
+        let (dtype, bits) = (entry.dtype.name(), 8 * carried_len_bytes(entry));
+        TensorReport::dense(&entry.name, &entry.shape, &dtype, bits, reason.clone(), *substituted)
     }
 }

@@ -7,6 +7,7 @@ use quant_core::recipe::Recipe;
 use crate::checkpoint::{Checkpoint, StoredDtype, TensorEntry};
 use crate::error::Error;
 use crate::outputs::Target;
+use crate::outputs::dense::carried_len_bytes;
 use crate::select::Selection;
 
 /// The matrices of a tensor that is quantized.
@@ -111,7 +112,7 @@ pub fn planned_bits(entry: &TensorEntry, action: &Action, recipe: &Recipe) -> St
         }
         Action::Dense { .. } => StoredBits {
             weight_count: entry.shape.iter().product::<usize>() as u64,
-            dense_bits: 8 * entry.byte_len,
+            dense_bits: 8 * carried_len_bytes(entry),
             ..StoredBits::default()
         },
     }

@@ -162,12 +162,12 @@ impl TensorReport {
 pub fn kind(name: &str) -> String {
     let stem = name.strip_suffix(".weight").unwrap_or(name);
     let parts: Vec<&str> = stem.split('.').collect();
-    let is_number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
-    let start = match parts.iter().position(|p| is_number(p)) {
+    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let start = match parts.iter().position(|&p| is_number(p)) {
         Some(i) if i + 1 < parts.len() => i + 1,
         _ => parts.len() - 1,
     };
-    parts[start..].iter().filter(|p| !is_number(p)).copied().collect::<Vec<_>>().join(".")
+    parts[start..].iter().copied().filter(|&p| !is_number(p)).collect::<Vec<_>>().join(".")
 }
 
 /// A whole run.

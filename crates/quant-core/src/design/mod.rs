@@ -5,6 +5,7 @@
 
 pub mod a_law;
 pub mod block_format;
+pub mod certified;
 pub mod companded;
 mod compressor;
 mod constraints;
@@ -27,5 +28,5 @@ pub mod uniform;
 pub mod vector;
 
 pub use constraints::Constraints;
-pub use histogram::{BinSums, Bins};
+pub use histogram::{BinSums, Bins, Gathered, SegmentSums};
 pub use result::{Design, DesignError, StopReason};

@@ -7,17 +7,15 @@
 //! layered dynamic programme over the windows finishes: O(n log n) in all where the plain programme takes O(M n log n).
 
 mod atoms;
+mod blocks;
+mod bounds;
+mod layer;
 mod path;
+mod radix;
 mod windows;
-mod zero;
 
-use super::lloyd_max::LloydMax;
-use super::result::check_level_count;
-use super::start::Start;
-use super::{Constraints, Design, DesignError, StopReason};
-use crate::codebook::Codebook;
-use crate::source::WeightedSamples;
 use atoms::Atoms;
+pub use layer::{FillLayer, Layer, Portable};
 use windows::Windows;
 
 /// An optimal partition of weighted points.
@@ -50,13 +48,23 @@ pub struct OptimalPartition {
 ///
 /// When `level_count` is 0, or there is not one weight per sample.
 pub fn fit_levels(samples: &[f32], weights: Option<&[f32]>, level_count: usize) -> Vec<f32> {
+    fit_levels_with(&Portable, samples, weights, level_count)
+}
+
+/// [`fit_levels`] with its inner loop compiled as `fill` wants; the result is the same.
+pub fn fit_levels_with(
+    fill: &impl FillLayer,
+    samples: &[f32],
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Vec<f32> {
     assert!(level_count > 0, "at least 1 level");
     assert!(weights.is_none_or(|w| w.len() == samples.len()), "one weight per sample");
     let atoms = Atoms::from_samples(samples, weights);
     if atoms.is_empty() {
         return vec![0.0];
     }
-    cells(&partition(&atoms, level_count), atoms.len()).map(|(i, j)| atoms.centroid(i, j) as f32).collect()
+    cells(&partition(&atoms, level_count, fill), atoms.len()).map(|(i, j)| atoms.centroid(i, j) as f32).collect()
 }
 
 /// The optimal partition of (value, weight) points with ascending values, as [`fit_levels`] defines it, in f64.
@@ -70,42 +78,16 @@ pub fn fit_levels(samples: &[f32], weights: Option<&[f32]>, level_count: usize) 
 ///
 /// When `level_count` is 0, values descend, or no point has weight.
 pub fn fit_points(points: &[(f64, f64)], level_count: usize) -> OptimalPartition {
+    fit_points_with(&Portable, points, level_count)
+}
+
+/// [`fit_points`] with its inner loop compiled as `fill` wants; the result is the same.
+pub fn fit_points_with(fill: &impl FillLayer, points: &[(f64, f64)], level_count: usize) -> OptimalPartition {
     assert!(level_count > 0, "at least 1 level");
     assert!(points.windows(2).all(|w| w[0].0 <= w[1].0), "values ascend");
     let atoms = Atoms::from_ascending(points.iter().copied());
     assert!(!atoms.is_empty(), "a point with weight");
-    result(&atoms, points, &partition(&atoms, level_count))
-}
-
-/// The optimal codebook of weighted samples as a [`Design`]; checked at [`WeightedSamples::new`].
-///
-/// Fewer distinct values than levels give that many levels and no distortion. A forced zero and symmetry keep the
-/// result exact (stop: `Exact`); clipping that binds does not: there Lloyd's alternation goes on from the clipped optimum.
-///
-/// ```
-/// use quant_core::{design::{Constraints, optimal}, source::WeightedSamples};
-/// let samples = WeightedSamples::new([-1.0, 0.1, 1.0, 3.0], None).unwrap();
-/// let zero = Constraints { zero: true, ..Constraints::default() };
-/// assert_eq!(optimal::design(&samples, 3, &zero).unwrap().codebook.levels(), [0.0, 1.0, 3.0]);
-/// ```
-pub fn design(samples: &WeightedSamples, level_count: usize, constraints: &Constraints) -> Result<Design, DesignError> {
-    check_level_count(level_count, 1)?;
-    constraints.check(level_count)?;
-    let atoms = Atoms::from_ascending(samples.points().iter().copied());
-    let levels = if constraints.symmetric {
-        zero::symmetric_levels(&atoms, level_count)
-    } else if constraints.zero {
-        zero::levels(&atoms, level_count)
-    } else {
-        fit_points(samples.points(), level_count).levels
-    };
-    let (low, high) = constraints.range();
-    if levels[0] < low || levels[levels.len() - 1] > high {
-        let start = Start::Levels(levels.iter().copied().filter(|y| (low..=high).contains(y)).collect());
-        let start = if start == Start::Levels(vec![]) { Start::Levels(vec![low.max(0.0).min(high)]) } else { start };
-        return LloydMax { start, constraints: *constraints, ..LloydMax::new(level_count) }.design(samples);
-    }
-    Ok(Design::measured(Codebook::nearest(levels)?, samples, 0, StopReason::Exact, Vec::new()))
+    result(&atoms, points, &partition(&atoms, level_count, fill))
 }
 
 fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPartition {
@@ -115,6 +97,44 @@ fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPar
     OptimalPartition { levels, borders: borders.iter().map(first_of).collect(), cost }
 }
 
+/// Distinct values of samples with their weights, ascending, as [`fit_levels`] sees them.
+pub fn points(samples: &[f32], weights: Option<&[f32]>) -> Vec<(f64, f64)> {
+    Atoms::from_samples(samples, weights).points().collect()
+}
+
+/// Sorts finite samples in linear time.
+pub fn sort_samples(samples: &mut [f32]) {
+    let sorted = atoms::sorted(samples.iter().map(|&x| (x, 1.0)));
+    let values: Vec<f64> = sorted.map(|(x, _)| x).collect();
+    samples.iter_mut().zip(values).for_each(|(to, x)| *to = x as f32);
+}
+
+/// For each border of an optimal partition of the samples in bins: the least and the greatest index of a bin before
+/// which the partition of the bins' means may have it. The border itself lies at most one bin farther out.
+///
+/// `points` are means and counts of bins in ascending order, `spread` upper bounds of their Σ |x − mean|, and each mean
+/// may be off by `error` through rounding of the samples, d say: the root of the cost moves by at most √(n d²), the
+/// distance of the samples from the levels being a norm. None where bounds are not worth their while.
+pub fn border_ranges(
+    points: &[(f64, f64)],
+    spread: &[f64],
+    error: f64,
+    level_count: usize,
+) -> Option<Vec<(usize, usize)>> {
+    let atoms = Atoms::from_ascending(points.iter().copied());
+    if atoms.len() != points.len() || !is_bounded(atoms.len(), level_count) {
+        return None;
+    }
+    let count: f64 = points.iter().map(|p| p.1).sum();
+    // Any cost above the optimum will do here: that of a quarter of the atoms as levels would, and this is less work.
+    let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, &Portable);
+    let borders = windows::cheapest(atoms.prefix(), &Windows::within(&coarse, atoms.len()), &Portable);
+    let cost: f64 = cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
+    let cost = cost + spread.iter().zip(points).map(|(s, p)| s * s / p.1).sum::<f64>();
+    let slack = 2.0 * (2.0 * (cost * count).sqrt() * error + count * error * error);
+    Some(bounds::narrow(blocks::Elements { spread, ..atoms.elements() }, level_count, slack, &Portable))
+}
+
 /// Runs `i..j` of atoms between borders.
 fn cells(borders: &[usize], n: usize) -> impl Iterator<Item = (usize, usize)> {
     let starts = std::iter::once(0).chain(borders.iter().copied());
@@ -122,16 +142,30 @@ fn cells(borders: &[usize], n: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// Slopes tried before the windows found so far are taken. Each costs one pass; usually one or two bring the number of
-/// cells within a 32nd of the target, and narrower windows save less than a pass.
+/// cells within an eighth of the target, and narrower windows save less than a pass.
 const SLOPES_MAX: usize = 8;
 
 /// Below this many atoms per level the plain programme is as fast.
 const ATOMS_PER_LEVEL_MIN: usize = 3;
 
-fn partition(atoms: &Atoms, level_count: usize) -> Vec<usize> {
+/// Below this many atoms per level bounds prune too little to pay.
+const BOUNDED_ATOMS_PER_LEVEL_MIN: usize = 16;
+
+/// Bounds keep a table of about 4·M² costs twice: 16 MiB at this many levels M.
+const BOUNDED_LEVELS_MAX: usize = 512;
+
+fn is_bounded(n: usize, level_count: usize) -> bool {
+    (2..=BOUNDED_LEVELS_MAX).contains(&level_count) && n >= BOUNDED_ATOMS_PER_LEVEL_MIN * level_count
+}
+
+fn partition(atoms: &Atoms, level_count: usize, fill: &impl FillLayer) -> Vec<usize> {
     let n = atoms.len();
     if level_count >= n {
         return (1..n).collect();
+    }
+    if is_bounded(n, level_count) {
+        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0, fill);
+        return windows::cheapest(atoms.prefix(), &Windows::within(&ranges, n), fill);
     }
     let mut windows = Windows::full(n, level_count);
     if level_count > 1
@@ -143,7 +177,7 @@ fn partition(atoms: &Atoms, level_count: usize) -> Vec<usize> {
     if !windows.are_consistent() {
         windows = Windows::full(n, level_count);
     }
-    windows::cheapest(atoms, &windows)
+    windows::cheapest(atoms.prefix(), &windows, fill)
 }
 
 /// Tries slopes until a partition has about `level_count` cells; returns it if the number is met.
@@ -157,7 +191,7 @@ fn narrow_by_slopes(atoms: &Atoms, level_count: usize, windows: &mut Windows) ->
             return Some(borders);
         }
         windows.narrow(&borders);
-        if cell_count.abs_diff(level_count) <= 1 + level_count / 32 {
+        if cell_count.abs_diff(level_count) <= 1 + level_count / 8 {
             break;
         }
         if cell_count > level_count {
@@ -166,8 +200,7 @@ fn narrow_by_slopes(atoms: &Atoms, level_count: usize, windows: &mut Windows) ->
             high = slope;
         }
         // D ∝ M⁻² makes the slope ∝ M⁻³; where that leaves the bracket, bisect.
-        let ratio = cell_count as f64 / level_count as f64;
-        slope *= ratio * ratio * ratio;
+        slope *= (cell_count as f64 / level_count as f64).powi(3);
         if slope <= low || slope >= high {
             slope = if high.is_finite() { low + (high - low) / 2.0 } else { 2.0 * low };
         }
@@ -191,7 +224,7 @@ mod tests {
     }
 
     fn certified_cost(atoms: &Atoms, level_count: usize) -> f64 {
-        let borders = windows::cheapest(atoms, &Windows::full(atoms.len(), level_count));
+        let borders = windows::cheapest(atoms.prefix(), &Windows::full(atoms.len(), level_count), &Portable);
         cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum()
     }
 
@@ -220,19 +253,6 @@ mod tests {
                 assert_eq!(found.levels.len(), level_count.min(atoms.len()));
                 assert_eq!(found.borders.len() + 1, found.levels.len());
             }
-        }
-    }
-
-    #[test]
-    fn large_problems_are_solved_exactly_too() {
-        let mut next = numbers(9);
-        let mut points: Vec<(f64, f64)> =
-            (0..20_000).map(|_| ((next() + next() + next() - 1.5) * (2.0 * next()).exp(), next())).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let atoms = Atoms::from_ascending(points.iter().copied());
-        for level_count in [16, 100] {
-            let (found, least) = (fit_points(&points, level_count).cost, certified_cost(&atoms, level_count));
-            assert!((found / least - 1.0).abs() < 1e-11, "{level_count}: {found} against {least}");
         }
     }
 

@@ -5,7 +5,7 @@ use quant_core::quantize::Quantized;
 use quant_core::tensor::Dtype;
 
 use super::{Piece, Subject};
-use crate::checkpoint::AlignedBytes;
+use crate::checkpoint::{AlignedBytes, StoredDtype, TensorEntry};
 use crate::transpose::transposed;
 
 /// The dtype that a decoded tensor is written in: as asked, or its own.
@@ -24,6 +24,17 @@ pub fn stored(dtype: Dtype) -> safetensors::Dtype {
         Dtype::F32 => safetensors::Dtype::F32,
         Dtype::F16 => safetensors::Dtype::F16,
         Dtype::Bf16 => safetensors::Dtype::BF16,
+    }
+}
+
+/// Bytes that a tensor takes in the output when it is carried over: as stored, but for GGUF blocks, which become f32.
+pub fn carried_len_bytes(entry: &TensorEntry) -> u64 {
+    match entry.dtype {
+        StoredDtype::Safetensors(_) => entry.byte_len,
+        StoredDtype::Ggml(_) => {
+            let dtype = entry.dtype.float().unwrap_or(Dtype::F32);
+            (entry.shape.iter().product::<usize>() * dtype.byte_len()) as u64
+        }
     }
 }
 

@@ -1,0 +1,96 @@
+//! Runs of neighbouring elements taken together, so that borders can be narrowed coarse to fine.
+//!
+//! A block stands for its elements by their mean. For any levels c, min_j (x − c_j)² − x² is concave in x, so the error
+//! of the means falls short of that of the elements, less a constant, by at most Σ_q (c_{q+1} − c_q)·G, where G is the
+//! spread Σ w |x − mean| of the block that threshold q cuts (Jensen; at a kink of slope 2(c_{q+1} − c_q) the shortfall
+//! is greatest when the threshold is at the mean). Blocks of about equal weight · width make the largest G small.
+
+use super::layer::Prefix;
+
+/// A level of the hierarchy: elements in order, each a run of elements of the level below.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    /// Sums before each block, and over all at the end.
+    pub prefix: Prefix,
+    /// Mean of each block, less the centre of the moments.
+    pub means: Vec<f64>,
+    /// Upper bound of Σ w |x − mean| of each block.
+    pub spread: Vec<f64>,
+    /// Where each block starts in the level below, and the number of elements there at the end.
+    pub starts: Vec<u32>,
+}
+
+/// What a level is made from: atoms, bins or blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Elements<'a> {
+    /// Sums before each element, and over all at the end.
+    pub prefix: &'a Prefix,
+    /// Mean of each element, less `origin`.
+    pub means: &'a [f64],
+    /// What is to be subtracted from `means`.
+    pub origin: f64,
+    /// Upper bound of each element's own spread; empty when elements are single values.
+    pub spread: &'a [f64],
+}
+
+impl Elements<'_> {
+    /// How many elements.
+    pub fn len(&self) -> usize {
+        self.means.len()
+    }
+
+    /// The weight · width at which about `count` blocks come out: (Σ √(w·Δ) / count)², by runs of elements.
+    pub fn limit_guess(&self, count: usize) -> f64 {
+        let n = self.len();
+        let run = n.div_ceil(512).max(4);
+        let root = |start: usize| {
+            let end = (start + run).min(n - 1);
+            let weight = self.prefix.weight[end] - self.prefix.weight[start];
+            (weight * (self.means[end] - self.means[start])).max(0.0).sqrt()
+        };
+        (0..n - 1).step_by(run).map(root).sum::<f64>().powi(2) / (count * count) as f64
+    }
+
+    /// Greedy blocks of weight · width at most `limit`, or of one element.
+    pub fn grouped(&self, limit: f64) -> Blocks {
+        let n = self.len();
+        let mut starts = vec![0];
+        let (mut mean, mut weight) = (self.means[0], self.prefix.weight[0]);
+        for e in 1..n {
+            if (self.prefix.weight[e + 1] - weight) * (self.means[e] - mean) > limit {
+                starts.push(e as u32);
+                (mean, weight) = (self.means[e], self.prefix.weight[e]);
+            }
+        }
+        starts.push(n as u32);
+        self.blocks(starts)
+    }
+
+    fn blocks(&self, starts: Vec<u32>) -> Blocks {
+        let at = |sums: &[f64]| starts.iter().map(|&s| sums[s as usize]).collect();
+        let prefix = Prefix { weight: at(&self.prefix.weight), moment: at(&self.prefix.moment) };
+        let means: Vec<f64> = (0..prefix.len()).map(|b| prefix.mean(b, b + 1)).collect();
+        let run = |b: usize| self.spread_of(starts[b] as usize, starts[b + 1] as usize, means[b]);
+        let spread = (0..means.len()).map(run).collect();
+        Blocks { prefix, means, spread, starts }
+    }
+
+    /// Σ w |x − mean| = 2 Σ_{x > mean} w (x − mean), plus what the elements hide.
+    fn spread_of(&self, start: usize, end: usize, mean: f64) -> f64 {
+        let own = self.spread.get(start..end).map_or(0.0, |s| s.iter().sum());
+        if end == start + 1 {
+            return own;
+        }
+        let above = start + self.means[start..end].partition_point(|m| m - self.origin <= mean);
+        let moment = self.prefix.moment[end] - self.prefix.moment[above];
+        let weight = self.prefix.weight[end] - self.prefix.weight[above];
+        own + 2.0 * (moment - mean * weight).max(0.0)
+    }
+}
+
+impl Blocks {
+    /// This level as elements of the next.
+    pub fn elements(&self) -> Elements<'_> {
+        Elements { prefix: &self.prefix, means: &self.means, origin: 0.0, spread: &self.spread }
+    }
+}
