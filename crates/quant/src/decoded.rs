@@ -1,6 +1,7 @@
 //! Any checkpoint as plain weights: native and bitsandbytes tensors are decoded, all others taken as they are.
 
-use std::collections::{HashMap, HashSet};
+mod find;
+
 use std::path::Path;
 
 use quant_core::backend::{Backend, Encoding, SamplesMut};
@@ -9,15 +10,14 @@ use quant_core::codes::BitWidth;
 use quant_core::double_quant::DoubleQuantized;
 use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::tensor::Dtype;
-use serde_json::Value;
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
-use crate::outputs::bitsandbytes::{TRANSPOSED_KEY, quant_map};
-use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor, Scales, VERSION};
-use crate::outputs::native::stored_pieces;
+use crate::outputs::bitsandbytes::quant_map;
+use crate::outputs::manifest::{QuantizedTensor, Scales};
 use crate::transpose::transposed;
+use find::Finder;
 
 /// One tensor as its user knows it.
 #[derive(Clone, Debug)]
@@ -258,167 +258,4 @@ fn decode(device: &Device, packed: &[u8], encoding: &Encoding<'_>, dtype: Dtype)
         message: error.to_string(),
     }))?;
     Ok(bytes)
-}
-
-/// Sorts the stored tensors of a checkpoint into logical ones.
-struct Finder<'a> {
-    checkpoint: &'a Checkpoint,
-    by_name: HashMap<&'a str, usize>,
-    taken: HashSet<usize>,
-}
-
-impl<'a> Finder<'a> {
-    fn new(checkpoint: &'a Checkpoint) -> Self {
-        let by_name = checkpoint.tensors().iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-        Self { checkpoint, by_name, taken: HashSet::new() }
-    }
-
-    fn take(&mut self, name: &str) -> Option<usize> {
-        let index = *self.by_name.get(name)?;
-        self.taken.insert(index);
-        Some(index)
-    }
-
-    fn stored_len(&self, pieces: &[usize]) -> u64 {
-        pieces.iter().map(|&i| self.checkpoint.tensors()[i].byte_len).sum()
-    }
-
-    fn native(&mut self) -> Result<Vec<DecodedTensor>, Error> {
-        let mut found = Vec::new();
-        for (shard, file) in self.checkpoint.shards().iter().enumerate() {
-            let Some(text) = file.metadata.get(KEY) else { continue };
-            let refuse = |why: String| Error::refused(format!("{}: manifest: {why}", file.path.display()));
-            let version: Value = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
-            if version["version"] != VERSION {
-                let version = &version["version"];
-                return Err(refuse(format!("format version {version}; this program reads version {VERSION}")));
-            }
-            let manifest: Manifest = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
-            for (name, tensor) in manifest.tensors {
-                found.push(self.native_tensor(shard, name, tensor)?);
-            }
-        }
-        Ok(found)
-    }
-
-    fn native_tensor(&mut self, shard: usize, name: String, tensor: QuantizedTensor) -> Result<DecodedTensor, Error> {
-        let refuse = |why: &str| refused(self.checkpoint, shard, &name, why);
-        let expected = stored_pieces(&name, &tensor).ok_or_else(|| refuse("its description contradicts itself"))?;
-        let decoded_dtype =
-            [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().find(|d| d.name() == tensor.decoded_dtype);
-        let decoded_dtype = decoded_dtype.ok_or_else(|| refuse("its decoded dtype is none of F32, F16, BF16"))?;
-        let mut pieces = Vec::new();
-        for piece in expected {
-            let index = self.take(&piece.name);
-            let refuse = |why: String| refused(self.checkpoint, shard, &name, &why);
-            let index = index.ok_or_else(|| refuse(format!("\"{}\" is missing", piece.name)))?;
-            let entry = &self.checkpoint.tensors()[index];
-            if entry.shape != piece.shape || entry.byte_len != piece.byte_len() as u64 {
-                let (name, actual, wanted) = (&piece.name, &entry.shape, &piece.shape);
-                return Err(refuse(format!("\"{name}\" has shape {actual:?}, {wanted:?} expected")));
-            }
-            pieces.push(index);
-        }
-        Ok(DecodedTensor {
-            name,
-            shape: tensor.shape.clone(),
-            dtype: tensor.dtype.clone(),
-            method: tensor.method.clone(),
-            stored_len_bytes: self.stored_len(&pieces),
-            decoded_dtype: Some(decoded_dtype),
-            shard,
-            form: Form::Native { tensor: Box::new(tensor), pieces },
-        })
-    }
-
-    fn bitsandbytes(&mut self) -> Result<Vec<DecodedTensor>, Error> {
-        const STATE: &str = ".quant_state.bitsandbytes__";
-        let checkpoint = self.checkpoint;
-        let states = checkpoint.tensors().iter().enumerate();
-        let states: Vec<(usize, String, String)> = states
-            .filter_map(|(i, t)| t.name.split_once(STATE).map(|(name, kind)| (i, name.to_owned(), kind.to_owned())))
-            .collect();
-        states.into_iter().map(|(index, name, kind)| self.bitsandbytes_tensor(index, name, kind)).collect()
-    }
-
-    fn bitsandbytes_tensor(&mut self, index: usize, name: String, kind: String) -> Result<DecodedTensor, Error> {
-        let shard = self.checkpoint.tensors()[index].shard;
-        let bytes = self.checkpoint.read_raw(index)?;
-        let refuse = |why: String| refused(self.checkpoint, shard, &name, &why);
-        let state: Value = serde_json::from_slice(&bytes).map_err(|e| refuse(format!("quant state: {e}")))?;
-        let shape: Option<Vec<usize>> = serde_json::from_value(state["shape"].clone()).ok();
-        let shape = shape.ok_or_else(|| refuse("quant state: no shape".into()))?;
-        let block_length = state["blocksize"].as_u64().filter(|&n| n > 0);
-        let block_length = block_length.ok_or_else(|| refuse("quant state: no blocksize".into()))? as usize;
-        if kind != "nf4" && kind != "fp4" {
-            return Err(refuse(format!("bitsandbytes type {kind}; nf4 and fp4 are supported")));
-        }
-        let weight_count = shape.iter().try_fold(1usize, |n, &m| n.checked_mul(m)).unwrap_or(usize::MAX);
-        let blocks = weight_count.div_ceil(block_length) as u64;
-        let offset = state["nested_offset"].as_f64().map(|v| v as f32);
-        let mut pieces = vec![index];
-        let mut part = |suffix: &str, len: u64| {
-            let full = format!("{name}{suffix}");
-            let index = self.take(&full).ok_or_else(|| refused(self.checkpoint, shard, &full, "is missing"))?;
-            let actual = self.checkpoint.tensors()[index].byte_len;
-            if actual != len {
-                return Err(refused(self.checkpoint, shard, &full, &format!("{actual} bytes, {len} expected")));
-            }
-            pieces.push(index);
-            Ok(index)
-        };
-        let codes = part("", weight_count.div_ceil(2) as u64)?;
-        let absmax = part(".absmax", if offset.is_some() { blocks } else { 4 * blocks })?;
-        part(".quant_map", 64)?;
-        let nested = match offset {
-            Some(offset) => {
-                part(".nested_quant_map", 1024)?;
-                Some((part(".nested_absmax", 4 * blocks.div_ceil(256))?, offset))
-            }
-            None => None,
-        };
-        self.taken.insert(index);
-        let names = self.checkpoint.shards()[shard].metadata.get(TRANSPOSED_KEY);
-        let names: Vec<String> = names.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let transposed = names.contains(&name);
-        let shape = if transposed { shape.into_iter().rev().collect() } else { shape };
-        let (dtype, decoded) = match state["dtype"].as_str() {
-            Some("float16") => ("F16", Dtype::F16),
-            Some("bfloat16") => ("BF16", Dtype::Bf16),
-            _ => ("F32", Dtype::F32),
-        };
-        Ok(DecodedTensor {
-            shape,
-            dtype: dtype.into(),
-            method: format!("bitsandbytes {kind} group {block_length}"),
-            stored_len_bytes: self.stored_len(&pieces),
-            decoded_dtype: Some(decoded),
-            shard,
-            name,
-            form: Form::Bitsandbytes(Box::new(BitsandbytesState {
-                quant_type: kind,
-                block_length,
-                codes,
-                absmax,
-                transposed,
-                nested,
-            })),
-        })
-    }
-
-    fn plain(&self) -> Vec<DecodedTensor> {
-        let all = self.checkpoint.tensors().iter().enumerate();
-        let rest = all.filter(|(i, _)| !self.taken.contains(i));
-        let plain = |(index, entry): (usize, &crate::checkpoint::TensorEntry)| DecodedTensor {
-            name: entry.name.clone(),
-            shape: entry.shape.clone(),
-            dtype: entry.dtype.name(),
-            method: "dense".into(),
-            stored_len_bytes: entry.byte_len,
-            decoded_dtype: entry.dtype.float(),
-            shard: entry.shard,
-            form: Form::Plain(index),
-        };
-        rest.map(plain).collect()
-    }
 }
