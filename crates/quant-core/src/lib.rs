@@ -12,6 +12,8 @@
 //! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
 //! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
+//! * [`theory`] – high-rate formulas and rate–distortion bounds;
+//! * `entropy_coding` (feature `entropy-coding`) – codes coded to their entropy;
 //! * [`measure`] – distortion, SQNR, entropy;
 //! * [`rate`] – bits per weight, all side information counted;
 //! * [`backend`] – what a device must be able to do, and [`mod@reference`], the scalar definition of each of those verbs.
@@ -28,6 +30,8 @@ pub mod codes;
 pub mod conformance;
 pub mod design;
 pub mod double_quant;
+#[cfg(feature = "entropy-coding")]
+pub mod entropy_coding;
 pub mod grouping;
 pub mod measure;
 pub mod quantize;
@@ -37,3 +41,4 @@ pub mod reference;
 pub mod scale;
 pub mod source;
 pub mod tensor;
+pub mod theory;

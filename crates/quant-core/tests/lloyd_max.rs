@@ -74,6 +74,18 @@ fn max_1960_table_one() {
     }
 }
 
+/// The outer output levels of the same table.
+#[test]
+fn max_1960_outer_levels() {
+    let table =
+        [(2, 0.7980), (3, 1.224), (4, 1.510), (5, 1.724), (6, 1.894), (7, 2.033), (8, 2.152), (10, 2.345), (16, 2.733)];
+    for (level_count, outer) in table {
+        let design = LloydMax::new(level_count).design(&Gaussian::STANDARD).unwrap();
+        let last = design.codebook.levels()[level_count - 1];
+        assert!((last - outer).abs() <= 6e-4, "{level_count}: {last} for {outer}");
+    }
+}
+
 /// Paez and Glisson 1972, "Minimum mean-squared-error quantization in speech PCM and DPCM systems", table II: mean
 /// squared error for the unit-variance Laplacian. Their printed levels (±0.395, ±1.810 for four) miss their own
 /// centroid condition in the second decimal, so their distortion is above the optimum by up to 1 %.

@@ -66,6 +66,17 @@ impl LloydMax {
         Ok(Design::measured(codebook, source, outcome.trace.len() - 1, outcome.stop, outcome.trace))
     }
 
+    /// The best design over several starts; between equals the earlier. For samples [`super::optimal`] needs none.
+    ///
+    /// # Panics
+    ///
+    /// When there is no start.
+    pub fn best_of(&self, source: &dyn Source, starts: &[Start]) -> Result<Design, DesignError> {
+        let from = |start: &Start| Self { start: start.clone(), ..self.clone() }.design(source);
+        let designs = starts.iter().map(from).collect::<Result<Vec<_>, _>>()?;
+        Ok(designs.into_iter().min_by(|a, b| a.mse.total_cmp(&b.mse)).expect("a start"))
+    }
+
     fn start_levels(&self, source: &dyn Source) -> Result<Vec<f64>, DesignError> {
         let mut levels = self.start.levels(source, self.level_count);
         if levels.is_empty() {

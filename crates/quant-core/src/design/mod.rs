@@ -9,6 +9,7 @@ pub mod companded;
 mod compressor;
 mod constraints;
 pub mod dead_zone;
+pub mod entropy_constrained;
 pub mod float_format;
 mod histogram;
 pub mod lloyd;
@@ -23,6 +24,7 @@ mod result;
 pub mod scaled;
 pub mod start;
 pub mod uniform;
+pub mod vector;
 
 pub use constraints::Constraints;
 pub use histogram::{BinSums, Bins};

@@ -86,6 +86,12 @@ pub fn student_levels(bits: u32, nu: f64) -> Result<Vec<f64>, DesignError> {
 /// How far samples lie below their block's maximum depends on the block's length, so the best levels do too: NF4 is near
 /// the optimum at 64 samples and off elsewhere. Lloyd–Max on the density of x/max|x|, error counted in the unit of x,
 /// with an exact zero. Idea: Yoshida 2023.
+///
+/// ```
+/// use quant_core::design::normal_float::block_levels;
+/// let ours = block_levels(4, 64).unwrap();
+/// assert!(ours.codebook.levels().contains(&0.0) && ours.codebook.levels()[15] > 0.9);
+/// ```
 pub fn block_levels(bits: u32, block_len: usize) -> Result<Design, BlockDesignError> {
     let block = AbsmaxBlock::weighted(Gaussian::STANDARD, block_len)?;
     let constraints = Constraints { zero: true, clip: Some((-1.0, 1.0)), ..Constraints::default() };

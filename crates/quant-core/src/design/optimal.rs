@@ -9,7 +9,14 @@
 mod atoms;
 mod path;
 mod windows;
+mod zero;
 
+use super::lloyd_max::LloydMax;
+use super::result::check_level_count;
+use super::start::Start;
+use super::{Constraints, Design, DesignError, StopReason};
+use crate::codebook::Codebook;
+use crate::source::WeightedSamples;
 use atoms::Atoms;
 use windows::Windows;
 
@@ -68,6 +75,37 @@ pub fn fit_points(points: &[(f64, f64)], level_count: usize) -> OptimalPartition
     let atoms = Atoms::from_ascending(points.iter().copied());
     assert!(!atoms.is_empty(), "a point with weight");
     result(&atoms, points, &partition(&atoms, level_count))
+}
+
+/// The optimal codebook of weighted samples as a [`Design`]; checked at [`WeightedSamples::new`].
+///
+/// Fewer distinct values than levels give that many levels and no distortion. A forced zero and symmetry keep the
+/// result exact (stop: `Exact`); clipping that binds does not: there Lloyd's alternation goes on from the clipped optimum.
+///
+/// ```
+/// use quant_core::{design::{Constraints, optimal}, source::WeightedSamples};
+/// let samples = WeightedSamples::new([-1.0, 0.1, 1.0, 3.0], None).unwrap();
+/// let zero = Constraints { zero: true, ..Constraints::default() };
+/// assert_eq!(optimal::design(&samples, 3, &zero).unwrap().codebook.levels(), [0.0, 1.0, 3.0]);
+/// ```
+pub fn design(samples: &WeightedSamples, level_count: usize, constraints: &Constraints) -> Result<Design, DesignError> {
+    check_level_count(level_count, 1)?;
+    constraints.check(level_count)?;
+    let atoms = Atoms::from_ascending(samples.points().iter().copied());
+    let levels = if constraints.symmetric {
+        zero::symmetric_levels(&atoms, level_count)
+    } else if constraints.zero {
+        zero::levels(&atoms, level_count)
+    } else {
+        fit_points(samples.points(), level_count).levels
+    };
+    let (low, high) = constraints.range();
+    if levels[0] < low || levels[levels.len() - 1] > high {
+        let start = Start::Levels(levels.iter().copied().filter(|y| (low..=high).contains(y)).collect());
+        let start = if start == Start::Levels(vec![]) { Start::Levels(vec![low.max(0.0).min(high)]) } else { start };
+        return LloydMax { start, constraints: *constraints, ..LloydMax::new(level_count) }.design(samples);
+    }
+    Ok(Design::measured(Codebook::nearest(levels)?, samples, 0, StopReason::Exact, Vec::new()))
 }
 
 fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPartition {

@@ -59,7 +59,7 @@ fn grid(low: f64, high: f64, level_count: usize, constraints: &Constraints) -> R
     // Levels, not cells, have to lie in the clipped range.
     let (first, last) = ((low + 0.5 * step).max(least), (high - 0.5 * step).min(most));
     let step = if level_count > 1 { (last - first) / (level_count - 1) as f64 } else { 0.0 };
-    let middle = 0.5 * (first + last);
+    let middle = if constraints.symmetric { 0.0 } else { 0.5 * (first + last) };
     let place = |k: usize| middle + (k as f64 - 0.5 * (level_count - 1) as f64) * step;
     let nearest = (0..level_count).map(place).min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
     let shift = if constraints.zero { nearest } else { 0.0 };

@@ -48,6 +48,20 @@ impl Atoms {
     fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
         let total: f64 = weights.iter().sum();
         let centre = values.iter().zip(&weights).map(|(x, w)| x * (w / total)).sum::<f64>();
+        Self::about(centre, values, weights)
+    }
+
+    /// The atoms on one side of 0, without 0, as distances from it in descending order, negated: they ascend towards 0.
+    /// Gains are about 0, so that the rest, decoded to 0, gains nothing.
+    pub fn side(&self, above: bool) -> Self {
+        let pairs = self.values.iter().zip(&self.weights).filter(|(x, _)| if above { **x > 0.0 } else { **x < 0.0 });
+        let mut pairs: Vec<(f64, f64)> = pairs.map(|(x, w)| (-x.abs(), *w)).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (values, weights) = pairs.into_iter().unzip();
+        Self::about(0.0, values, weights)
+    }
+
+    fn about(centre: f64, values: Vec<f64>, weights: Vec<f64>) -> Self {
         let mut sum = Prefix::default();
         let mut prefix = Vec::with_capacity(values.len() + 1);
         prefix.push(sum);
@@ -71,6 +85,11 @@ impl Atoms {
     /// The distinct values, ascending.
     pub fn values(&self) -> &[f64] {
         &self.values
+    }
+
+    /// Their weights.
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
     }
 
     /// (Σ w(x − centre))² / Σ w over atoms `i..j`, i < j. Squared error is Σ w(x − centre)² less this, and the first

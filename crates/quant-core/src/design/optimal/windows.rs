@@ -76,6 +76,29 @@ pub fn cheapest(atoms: &Atoms, windows: &Windows) -> Vec<usize> {
     borders
 }
 
+/// The cheapest partition into exactly 0, 1, …, `cell_count_max` cells of a leading run of atoms, the rest costing
+/// nothing: for each count the cost and the borders, the last one being where the rest starts.
+pub fn cheapest_heads(atoms: &Atoms, cell_count_max: usize) -> Vec<(f64, Vec<usize>)> {
+    let n = atoms.len();
+    let mut found = vec![(0.0, Vec::new())];
+    let mut parents: Vec<Vec<u32>> = Vec::new();
+    let mut layer = Layer { low: 0, cost: vec![0.0] };
+    for q in 1..=cell_count_max.min(n) {
+        let (next, parent) = layer.advance(atoms, q, n);
+        layer = next;
+        parents.push(parent);
+        let best = (0..layer.cost.len()).min_by(|&a, &b| layer.cost[a].total_cmp(&layer.cost[b])).expect("q ≤ n");
+        let mut borders = vec![q + best];
+        for earlier in (1..q).rev() {
+            let last = *borders.last().expect("one border at least");
+            borders.push(parents[earlier][last - (earlier + 1)] as usize);
+        }
+        borders.reverse();
+        found.push((layer.cost[best], borders));
+    }
+    found
+}
+
 /// Cheapest costs of the cells so far, for a last border of `low`, `low + 1`, ….
 struct Layer {
     low: usize,

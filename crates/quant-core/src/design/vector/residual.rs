@@ -1,0 +1,72 @@
+//! Residual quantization: each stage quantizes what the ones before left over.
+
+use super::{Points, VectorCodebook, VectorDesigner, VectorError};
+
+/// A sum of codevectors, one from each stage.
+///
+/// Source: Juang and Gray 1982. Encoding is greedy, stage by stage, so it need not find the nearest sum.
+///
+/// ```
+/// use quant_core::design::vector::{Points, ResidualCodebook, VectorDesigner};
+/// let samples: Vec<f32> = [0.0, 1.0, 10.0, 11.0].into();
+/// let points = Points::new(&samples, 1).unwrap();
+/// let codebook = ResidualCodebook::design(points, 2, &VectorDesigner::new(2)).unwrap();
+/// assert_eq!(codebook.mse(points), 0.0); // {0.5, 10.5} + {−0.5, 0.5}
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResidualCodebook {
+    stages: Vec<VectorCodebook>,
+}
+
+impl ResidualCodebook {
+    /// Designs `stage_count` stages one after another, all with the same designer.
+    pub fn design(points: Points<'_>, stage_count: usize, designer: &VectorDesigner) -> Result<Self, VectorError> {
+        if stage_count == 0 {
+            return Err(VectorError::Parameter { name: "stage_count", value: 0.0, range: "at least 1" });
+        }
+        let mut rest = points.samples.to_vec();
+        let mut stages = Vec::with_capacity(stage_count);
+        for _ in 0..stage_count {
+            let stage = designer.design(Points::new(&rest, points.dimension())?)?.codebook;
+            for x in rest.chunks_exact_mut(points.dimension()) {
+                subtract(x, &stage);
+            }
+            stages.push(stage);
+        }
+        Ok(Self { stages })
+    }
+
+    /// The codebook of each stage.
+    pub fn stages(&self) -> &[VectorCodebook] {
+        &self.stages
+    }
+
+    /// One code per stage.
+    pub fn encode(&self, point: &[f32]) -> Vec<usize> {
+        let mut rest = point.to_vec();
+        self.stages.iter().map(|stage| subtract(&mut rest, stage)).collect()
+    }
+
+    /// The sum of codevectors.
+    pub fn decode(&self, codes: &[usize]) -> Vec<f64> {
+        let mut sum = vec![0.0; self.stages[0].dimension()];
+        for (stage, &code) in self.stages.iter().zip(codes) {
+            sum.iter_mut().zip(stage.get(code)).for_each(|(s, y)| *s += y);
+        }
+        sum
+    }
+
+    /// Mean of ‖x − y‖²/d over points.
+    pub fn mse(&self, points: Points<'_>) -> f64 {
+        let squared = |(&x, y): (&f32, f64)| (f64::from(x) - y).powi(2);
+        let cost = |x: &[f32]| x.iter().zip(self.decode(&self.encode(x))).map(squared).sum::<f64>();
+        points.iter().map(cost).sum::<f64>() / points.samples.len() as f64
+    }
+}
+
+/// Subtracts the nearest codevector, and names it.
+fn subtract(point: &mut [f32], stage: &VectorCodebook) -> usize {
+    let code = stage.nearest(point).0;
+    point.iter_mut().zip(stage.get(code)).for_each(|(x, y)| *x = (f64::from(*x) - y) as f32);
+    code
+}
