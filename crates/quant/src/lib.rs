@@ -23,6 +23,7 @@ mod partial;
 pub mod pipeline;
 pub mod plan;
 pub mod report;
+pub mod samples;
 pub mod select;
 mod transpose;
 mod work;
