@@ -163,7 +163,7 @@ pub fn kind(name: &str) -> String {
     let stem = name.strip_suffix(".weight").unwrap_or(name);
     let parts: Vec<&str> = stem.split('.').collect();
     let is_number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
-    let start = match parts.iter().position(|p| is_number(p)) {
+    let start = match parts.iter().position(is_number) {
         Some(i) if i + 1 < parts.len() => i + 1,
         _ => parts.len() - 1,
     };

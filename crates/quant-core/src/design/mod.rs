@@ -11,6 +11,7 @@ mod constraints;
 pub mod dead_zone;
 pub mod entropy_constrained;
 pub mod float_format;
+pub mod held_out;
 mod histogram;
 pub mod lloyd;
 pub mod lloyd_max;

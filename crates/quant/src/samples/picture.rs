@@ -21,9 +21,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<f64>, Problem> {
         _ => (1, false),
     };
     let values: Vec<f64> = match info.bit_depth {
-        png::BitDepth::Sixteen => {
-            pixels.chunks_exact(2).map(|b| f64::from(u16::from_be_bytes([b[0], b[1]]))).collect()
-        }
+        png::BitDepth::Sixteen => pixels.chunks_exact(2).map(|b| f64::from(u16::from_be_bytes([b[0], b[1]]))).collect(),
         _ => pixels.iter().map(|&x| f64::from(x)).collect(),
     };
     let colours = if alpha { channels - 1 } else { channels };
