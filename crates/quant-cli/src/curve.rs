@@ -4,7 +4,7 @@ use quant::Error;
 use quant_core::design::entropy_constrained::EntropyConstrained;
 use quant_core::design::lloyd_max::LloydMax;
 use quant_core::design::scaled::Scale;
-use quant_core::design::{Constraints, Design, DesignError, companded, normal_float, optimal, uniform};
+use quant_core::design::{Constraints, Design, DesignError, companded, discretised, normal_float, optimal, uniform};
 use quant_core::measure::sqnr_db;
 use quant_core::theory;
 use serde_json::{Value, json};
@@ -86,12 +86,21 @@ fn row(chosen: &Chosen, bits: u32) -> Result<Row, Error> {
             design(uniform::design(source, m, range(None, source), &none))?,
             design(best)?,
             design(companded)?,
-            design(EntropyConstrained::default().for_rate(source, f64::from(bits)))?,
+            design(entropy_constrained(chosen, f64::from(bits)))?,
             if (2..=8).contains(&bits) { nf()? } else { None },
             formula(theory::panter_dite(density, m)),
             formula(theory::shannon_lower_bound(density, f64::from(bits))),
         ],
     })
+}
+
+/// Densities are discretised first: on most of them a sweep is slow, and there are thousands.
+fn entropy_constrained(chosen: &Chosen, rate: f64) -> Result<Design, DesignError> {
+    let designer = EntropyConstrained::default();
+    match chosen.samples() {
+        Some(samples) => designer.for_rate(samples, rate),
+        None => discretised::entropy_constrained(&designer, chosen.density(), chosen.points()?, rate),
+    }
 }
 
 fn json(source: &str, rows: &[Row]) -> Value {

@@ -9,7 +9,8 @@ use quant_core::design::lloyd_max::LloydMax;
 use quant_core::design::scaled::{self, Scale};
 use quant_core::design::start::Start;
 use quant_core::design::{
-    Constraints, Design, DesignError, a_law, companded, logarithmic, mu_law, normal_float, optimal, power_law, uniform,
+    Constraints, Design, DesignError, a_law, companded, discretised, logarithmic, mu_law, normal_float, optimal,
+    power_law, uniform,
 };
 use quant_core::source::Source;
 
@@ -225,6 +226,9 @@ impl Call<'_> {
         let designer = EntropyConstrained { constraints: self.constraints, ..EntropyConstrained::default() };
         match (self.params.optional("lambda"), self.params.get("rate", (self.level_count as f64).log2())) {
             (Some(lambda), _) => designer.design(self.chosen.source(), lambda),
+            (None, rate) if self.chosen.is_slow() => {
+                discretised::entropy_constrained(&designer, self.chosen.density(), self.chosen.points()?, rate)
+            }
             (None, rate) => designer.for_rate(self.chosen.source(), rate),
         }
     }

@@ -1,10 +1,13 @@
 //! Names and files as sources.
 
+use std::cell::OnceCell;
+
 use quant::{Error, samples};
+use quant_core::design::discretised::{self, POINT_COUNT};
 use quant_core::design::held_out;
 use quant_core::source::{
-    AbsmaxBlock, Density, Gaussian, GeneralizedGaussian, Histogram, Laplacian, Logistic, Mixture, Source, StudentT,
-    Uniform, WeightedSamples,
+    AbsmaxBlock, Density, Gaussian, GeneralizedGaussian, Histogram, Laplacian, Logistic, Mixture, Source, SourceError,
+    StudentT, Uniform, WeightedSamples,
 };
 
 use crate::args::SourceArguments;
@@ -22,6 +25,7 @@ pub struct Chosen {
     /// As typed.
     pub name: String,
     kind: Kind,
+    points: OnceCell<WeightedSamples>,
 }
 
 enum Kind {
@@ -41,7 +45,7 @@ impl Chosen {
             Some(density) => Kind::Density(density),
             None => from_file(arguments, share)?,
         };
-        Ok(Self { name, kind })
+        Ok(Self { name, kind, points: OnceCell::new() })
     }
 
     /// What designers take.
@@ -83,6 +87,22 @@ impl Chosen {
         if end.is_finite() { end } else { 4.0 * self.source().energy().sqrt() }
     }
 
+    /// True for densities whose moments are found by quadrature.
+    pub fn is_slow(&self) -> bool {
+        matches!(self.name.as_str(), "student-t" | "generalized-gaussian" | "logistic" | "block-normalised")
+    }
+
+    /// The density as points; made once.
+    pub fn points(&self) -> Result<&WeightedSamples, SourceError> {
+        if let Some(points) = self.points.get() {
+            return Ok(points);
+        }
+        // Without tails a quarter is as fine; and the block density is the slowest.
+        let count = if self.is_block_normalised() { POINT_COUNT / 4 } else { POINT_COUNT };
+        let points = discretised::points(self.density(), count)?;
+        Ok(self.points.get_or_init(|| points))
+    }
+
     /// True for samples divided by the largest magnitude of their block.
     pub fn is_block_normalised(&self) -> bool {
         self.name == "block-normalised"
@@ -122,14 +142,14 @@ fn density(name: &str, params: &Params) -> Result<Option<Box<dyn Density>>, Erro
     density.map(Some).map_err(refused)
 }
 
-fn uniform(params: &Params) -> Result<Uniform, quant_core::source::SourceError> {
+fn uniform(params: &Params) -> Result<Uniform, SourceError> {
     match (params.optional("low"), params.optional("high")) {
         (None, None) => Ok(Uniform::STANDARD),
         (low, high) => Uniform::new(low.unwrap_or(0.0), high.unwrap_or(1.0)),
     }
 }
 
-fn mixture(params: &Params) -> Result<Mixture<Gaussian>, quant_core::source::SourceError> {
+fn mixture(params: &Params) -> Result<Mixture<Gaussian>, SourceError> {
     let weight = params.get("weight2", 0.1);
     let first = Gaussian::new(params.get("mean", 0.0), params.get("deviation", 1.0))?;
     let second = Gaussian::new(params.get("mean2", 0.0), params.get("deviation2", 3.0))?;

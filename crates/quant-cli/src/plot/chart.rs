@@ -8,8 +8,19 @@ pub struct Chart {
     pub x: Axis,
     /// Up.
     pub y: Axis,
+    /// Where the legend is.
+    pub legend: Legend,
     /// From the back to the front.
     pub layers: Vec<Layer>,
+}
+
+/// Where the legend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Legend {
+    /// In the upper left corner.
+    Left,
+    /// At the top, amid.
+    Middle,
 }
 
 /// An axis with its range.

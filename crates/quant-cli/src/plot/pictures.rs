@@ -5,7 +5,7 @@ use quant_core::design::companded::Compander;
 use quant_core::design::{Design, a_law, mu_law};
 use quant_core::source::{Density, Histogram, Source};
 
-use super::chart::{Axis, Chart, Colour, Layer, Shape};
+use super::chart::{Axis, Chart, Colour, Layer, Legend, Shape};
 use crate::curve::{COLUMNS, Row};
 use crate::source::{Chosen, visible_range};
 
@@ -57,6 +57,7 @@ pub fn codebook(chosen: &Chosen, designer: &str, design: &Design) -> Chart {
         title: format!("{}: {designer}, {count} levels, SQNR {:.2} dB", title(chosen), design.sqnr_db),
         x: axis("x (unit of the source)", range),
         y: axis("density (per unit of x)", (0.0, 1.3 * most)),
+        legend: Legend::Left,
         layers: vec![
             back,
             layer("thresholds t_k", Colour::Black, Shape::Verticals(thresholds)),
@@ -76,6 +77,7 @@ pub fn compressors(chosen: &Chosen) -> Chart {
         title: format!("Compressors g(x) for {}, x_max = {x_max:.4}", title(chosen)),
         x: axis("x/x_max", (-1.0, 1.0)),
         y: axis("g(x)", (-1.0, 1.0)),
+        legend: Legend::Left,
         layers: vec![
             layer("no compression", Colour::Black, Shape::Dashes(vec![(-1.0, -1.0), (1.0, 1.0)])),
             layer("optimal, g' ∝ f^(1/3)", Colour::Blue, Shape::Line(optimal)),
@@ -110,6 +112,7 @@ pub fn cells(chosen: &Chosen, pair: &[(String, Design); 2]) -> Chart {
         title: format!("Cells on {}: {} against {}", title(chosen), pair[0].0, pair[1].0),
         x: axis("x (unit of the source)", range),
         y: axis("Q(x)", range),
+        legend: Legend::Left,
         layers,
     }
 }
@@ -126,20 +129,20 @@ fn staircase(codebook: &Codebook, range: (f64, f64)) -> Vec<(f64, f64)> {
 pub fn errors(chosen: &Chosen, pair: &[(String, Design); 2]) -> Chart {
     let range = visible_range(chosen.source());
     let error = |design: &Design, x: f64| (x - design.codebook.decode(design.codebook.encode(x))).abs();
-    let inner_widest =
-        |design: &Design| design.codebook.levels().windows(2).map(|w| 0.5 * (w[1] - w[0])).fold(0.0, f64::max);
-    let top = 1.6 * pair.iter().map(|(_, d)| inner_widest(d)).fold(0.0, f64::max);
+    let worst = |(_, design): &(String, Design)| along(range).map(|x| error(design, x)).fold(0.0, f64::max);
+    let top = 1.35 * pair.iter().map(worst).fold(f64::MIN_POSITIVE, f64::max);
     let (_, most) = shape_of(chosen, range, Colour::Grey);
-    let density = along(range).map(|x| (x, 0.9 * top * chosen.density().pdf(x) / most)).collect();
+    let density = along(range).map(|x| (x, 0.7 * top * chosen.density().pdf(x) / most)).collect();
     let mut layers = vec![layer("density, not to scale", Colour::Grey, Shape::Line(density))];
     for (index, (name, design)) in pair.iter().enumerate() {
-        let points = along(range).map(|x| (x, error(design, x).min(top))).collect();
+        let points = along(range).map(|x| (x, error(design, x))).collect();
         layers.push(layer(format!("{name}: SQNR {:.2} dB", design.sqnr_db), PAIR[index], Shape::Line(points)));
     }
     Chart {
         title: format!("Quantization error on {}", title(chosen)),
         x: axis("x (unit of the source)", range),
         y: axis("|x \u{2212} Q(x)| (unit of the source)", (0.0, top)),
+        legend: Legend::Middle,
         layers,
     }
 }
@@ -171,6 +174,7 @@ pub fn curve(chosen: &Chosen, rows: &[Row]) -> Chart {
         title: format!("SQNR against bits: {}", title(chosen)),
         x: axis("rate (bits per sample)", (first - 0.2, last + 0.2)),
         y: axis("SQNR (dB)", (least, 1.05 * most)),
+        legend: Legend::Left,
         layers,
     }
 }

@@ -3,7 +3,7 @@
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-use super::chart::{Chart, Colour, Layer, Shape};
+use super::chart::{Chart, Colour, Layer, Legend, Shape};
 
 /// Width and height in pixels.
 pub const SIZE: (u32, u32) = (960, 600);
@@ -49,7 +49,10 @@ pub fn draw<DB: DrawingBackend>(chart: &Chart, area: &Area<DB>) -> Drawn<DB> {
     }
     context
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(match chart.legend {
+            Legend::Left => SeriesLabelPosition::UpperLeft,
+            Legend::Middle => SeriesLabelPosition::UpperMiddle,
+        })
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 16))

@@ -9,6 +9,7 @@ pub mod companded;
 mod compressor;
 mod constraints;
 pub mod dead_zone;
+pub mod discretised;
 pub mod entropy_constrained;
 pub mod float_format;
 pub mod held_out;
