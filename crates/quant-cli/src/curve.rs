@@ -125,11 +125,12 @@ fn text(chosen: &Chosen, rows: &[Row]) -> String {
         }
         table.render()
     };
-    let of = chosen.samples().map_or("", |_| "; (B) is the exact optimum; theory is of the histogram of the samples");
+    let exact = chosen.samples().map_or("", |_| "; (B) is the exact optimum");
+    let of = chosen.theory_note();
     format!(
-        "SQNR (dB), source {}{of}\n{}\nMSE (squared units of the source)\n{}\n\
-         ECSQ has an entropy of that many bits; all others have 2^bits levels. Zador: (1/12M²)(∫f^⅓)³. D(R): Shannon's\n\
-         lower bound, which the Gaussian attains.\n",
+        "SQNR (dB), source {}{exact}\n{}\nMSE (squared units of the source)\n{}\n\
+         ECSQ has an entropy of that many bits; all others have 2^bits levels. Zador: (1/12M²)(∫f^⅓)³{of}. D(R): Shannon's\n\
+         lower bound, which the Gaussian attains{of}.\n",
         chosen.name,
         table(&|p| format!("{:.3}", p.sqnr_db)),
         table(&|p| format!("{:.4e}", p.mse)),

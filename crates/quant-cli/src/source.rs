@@ -80,6 +80,15 @@ impl Chosen {
         }
     }
 
+    /// What theory is of, where that is not quite the source.
+    pub fn theory_note(&self) -> &'static str {
+        match self.kind {
+            Kind::Samples { .. } => " (of the histogram)",
+            Kind::Density(_) if self.is_block_normalised() => " (of the density without its point masses at -1 and 1)",
+            Kind::Density(_) => "",
+        }
+    }
+
     /// The end of the support, or 4 root mean squares where that is infinite.
     pub fn x_max(&self) -> f64 {
         let (low, high) = self.source().support();
@@ -97,8 +106,8 @@ impl Chosen {
         if let Some(points) = self.points.get() {
             return Ok(points);
         }
-        // Without tails a quarter is as fine; and the block density is the slowest.
-        let count = if self.is_block_normalised() { POINT_COUNT / 4 } else { POINT_COUNT };
+        // Without tails an eighth is fine enough; and the block density is the slowest.
+        let count = if self.is_block_normalised() { POINT_COUNT / 8 } else { POINT_COUNT };
         let points = discretised::points(self.density(), count)?;
         Ok(self.points.get_or_init(|| points))
     }

@@ -11,8 +11,8 @@ Sources (unit variance, mean 0 unless a parameter says otherwise):
   generalized-gaussian               beta=1.5, mean=0, deviation=1
   uniform                            low=-1.7320508, high=1.7320508
   mixture (of two Gaussians)         weight2=0.1, mean=0, deviation=1, mean2=0, deviation2=3
-  block-normalised                   block=64; Gaussian samples over the largest magnitude of their block
-  FILE.npy, FILE.csv[:COLUMN], FILE.txt[:COLUMN], FILE.wav (full scale is 1), FILE.png (pixels as stored),
+  block-normalised                   block=64; Gaussian over the largest magnitude of its block
+  FILE.npy, FILE.csv[:COLUMN], FILE.txt[:COLUMN], FILE.wav (full scale is 1), FILE.png (as stored),
   FILE.safetensors:TENSOR, FILE.gguf:TENSOR, FOLDER:TENSOR
 
 Designers:
@@ -36,7 +36,7 @@ Examples:
   quant design --source gaussian --levels 8 --designer lloyd-max
   quant design --source student-t --param nu=4 --bits 4 --designer nf
   quant design --source weights.npy --bits 4 --designer k-means --held-out 0.2 --json design.json
-  quant design --source model.safetensors:lm_head.weight --levels 15 --designer dead-zone --param zero_width=1.5";
+  quant design --source model.safetensors:lm_head.weight --levels 15 --designer dead-zone";
 
 /// Design a codebook for a density or for samples.
 #[derive(Args, Debug)]

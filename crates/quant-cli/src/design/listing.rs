@@ -88,7 +88,7 @@ fn sample_count(found: &Found) -> String {
 fn theory(found: &Found, line: &mut impl FnMut(&str, String)) {
     let (theory, design) = (&found.theory, &found.outcome.design);
     let m = design.codebook.levels().len();
-    let of = found.chosen.samples().map_or("", |_| " (of the histogram)");
+    let of = found.chosen.theory_note();
     let gap = |db: f64| if db.is_finite() { format!("design {db:+.4} dB") } else { "no error to compare".into() };
     line(
         "high rate",

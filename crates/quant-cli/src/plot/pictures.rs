@@ -2,7 +2,7 @@
 
 use quant_core::codebook::Codebook;
 use quant_core::design::companded::Compander;
-use quant_core::design::{Design, a_law, mu_law};
+use quant_core::design::{Design, a_law, mu_law, power_law};
 use quant_core::source::{Density, Histogram, Source};
 
 use super::chart::{Axis, Chart, Colour, Layer, Legend, Shape};
@@ -71,7 +71,6 @@ pub fn compressors(chosen: &Chosen) -> Chart {
     let x_max = chosen.x_max();
     let compander = Compander::new(chosen.density());
     let curve = |g: &dyn Fn(f64) -> f64| along((-1.0, 1.0)).map(|u| (u, g(u))).collect();
-    let power = |u: f64| u.signum() * u.abs().powf(0.75);
     let optimal = curve(&|u| 2.0 * compander.compress(u * x_max) - 1.0);
     Chart {
         title: format!("Compressors g(x) for {}, x_max = {x_max:.4}", title(chosen)),
@@ -83,7 +82,7 @@ pub fn compressors(chosen: &Chosen) -> Chart {
             layer("optimal, g' ∝ f^(1/3)", Colour::Blue, Shape::Line(optimal)),
             layer("μ-law, μ = 255", Colour::Orange, Shape::Line(curve(&|u| mu_law::compress(u, 255.0)))),
             layer("A-law, A = 87.6", Colour::Green, Shape::Dashes(curve(&|u| a_law::compress(u, 87.6)))),
-            layer("power law, p = 0.75", Colour::Purple, Shape::Line(curve(&power))),
+            layer("power law, p = 0.75", Colour::Purple, Shape::Line(curve(&|u| power_law::compress(u, 0.75)))),
         ],
     }
 }
