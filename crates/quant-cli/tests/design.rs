@@ -61,12 +61,22 @@ fn png() -> Vec<u8> {
     bytes
 }
 
+/// A checkpoint of one tensor of f32 weights.
+fn safetensors() -> Vec<u8> {
+    let header = r#"{"layer.weight":{"dtype":"F32","shape":[20,20],"data_offsets":[0,1600]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(samples().iter().flat_map(|&x| (x as f32).to_le_bytes()));
+    bytes
+}
+
 /// A folder with the same samples in every form, and with broken files.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
     let bytes: Vec<u8> = samples().iter().flat_map(|x| x.to_le_bytes()).collect();
     write("a.npy", &npy("<f8", 400, &bytes));
+    write("a.safetensors", &safetensors());
     write("short.npy", &npy("<f8", 500, &bytes));
     write("nan.npy", &npy("<f8", 2, &[1.0f64.to_le_bytes(), f64::NAN.to_le_bytes()].concat()));
     let lines: Vec<String> = samples().iter().enumerate().map(|(i, x)| format!("{i},{x}\n")).collect();
@@ -183,7 +193,7 @@ fn every_form_of_samples_gives_a_codebook() {
     let expected = levels("--source a.npy");
     assert_eq!(levels("--source a.csv:weight"), expected);
     assert_eq!(levels("--source a.csv:2 --weights weights.txt"), expected);
-    for file in ["a.wav", "a.png"] {
+    for file in ["a.wav", "a.png", "a.safetensors:layer.weight"] {
         assert_eq!(levels(&format!("--source {file}")).as_array().unwrap().len(), 4);
     }
     let text = run("design --source a.npy --levels 4 --designer k-means --held-out 0.25", folder.path());
@@ -225,6 +235,8 @@ fn bad_input_is_refused_in_one_line() {
         ("--source short.png --levels 4", "short.png: not a readable .png"),
         ("--source a.csv:size --levels 4", "the columns are index, weight"),
         ("--source bad.csv:2 --levels 4", "line 2, column 2"),
+        ("--source a.safetensors --levels 4", "a tensor must be named"),
+        ("--source a.safetensors:bias --levels 4", "there is no tensor \"bias\"; it holds \"layer.weight\""),
         ("--source none.npy --levels 4", "none.npy: no such file"),
         ("--source none.xyz --levels 4", "not a known form"),
     ];
