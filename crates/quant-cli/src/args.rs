@@ -1,11 +1,15 @@
 //! What can be typed.
 
+mod design;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
+
+pub use design::{Curve, Design, DesignerArguments, Picture, Plot, PlotKind, RangeName, SourceArguments, StartName};
 
 /// Optimal codebooks for the weights of language models, on any processor.
 #[derive(Debug, Parser)]
@@ -27,6 +31,12 @@ pub enum Command {
     Inspect(Inspect),
     /// Compare two checkpoints tensor by tensor: MSE, SQNR, largest error.
     Compare(Compare),
+    /// Design a codebook for a density or for samples, with theory beside it.
+    Design(Box<Design>),
+    /// Tabulate designers against theory over a range of bits.
+    Curve(Box<Curve>),
+    /// Draw quantizers as PNG or SVG.
+    Plot(Box<Plot>),
 }
 
 /// Quantize a checkpoint.

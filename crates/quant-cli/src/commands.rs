@@ -14,7 +14,7 @@ use quant::{Error, Recipe};
 
 use crate::args::{Command, Compare, Dequantize, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
-use crate::{json, table};
+use crate::{curve, design, json, plot, table};
 
 /// Runs one command.
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -23,6 +23,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Dequantize(arguments) => dequantize(&arguments),
         Command::Inspect(arguments) => inspect(&arguments),
         Command::Compare(arguments) => compare(&arguments),
+        Command::Design(arguments) => design::run(&arguments),
+        Command::Curve(arguments) => curve::run(&arguments),
+        Command::Plot(arguments) => plot::run(&arguments),
     }
 }
 

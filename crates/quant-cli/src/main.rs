@@ -2,8 +2,14 @@
 
 mod args;
 mod commands;
+mod curve;
+mod design;
+mod designer;
 mod json;
+mod params;
+mod plot;
 mod progress;
+mod source;
 mod table;
 
 use std::process::ExitCode;

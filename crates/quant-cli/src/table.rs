@@ -17,21 +17,24 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// A text table: the first column flush left, the others flush right, the last flush left when `note_last`.
-struct Table {
+pub struct Table {
     rows: Vec<Vec<String>>,
     note_last: bool,
 }
 
 impl Table {
-    fn new(head: &[&str], note_last: bool) -> Self {
+    /// A table with this head.
+    pub fn new(head: &[&str], note_last: bool) -> Self {
         Self { rows: vec![head.iter().map(|s| (*s).to_string()).collect()], note_last }
     }
 
-    fn row(&mut self, cells: Vec<String>) {
+    /// One more row.
+    pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
-    fn render(&self) -> String {
+    /// The text.
+    pub fn render(&self) -> String {
         let columns = self.rows[0].len();
         let width = |i: usize| self.rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -98,6 +98,12 @@ impl Codebook {
         Ok(Self { levels, thresholds })
     }
 
+    /// Levels and thresholds times a positive `factor`.
+    pub fn scaled(&self, factor: f64) -> Result<Self, CodebookError> {
+        let times = |x: &[f64]| x.iter().map(|x| x * factor).collect();
+        Self::with_thresholds(times(&self.levels), times(&self.thresholds))
+    }
+
     /// The levels, ascending.
     pub fn levels(&self) -> &[f64] {
         &self.levels

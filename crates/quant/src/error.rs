@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use quant_core::recipe::RecipeError;
 
 use crate::checkpoint::CheckpointError;
+use crate::samples::SamplesError;
 
 /// Every failure of the façade.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum Error {
     /// The recipe makes no sense.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A file of samples could not be used.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
     /// A weight is NaN or infinite.
     #[error("{}: tensor \"{tensor}\": weight {index} is {value}; every weight must be finite", file.display())]
     NotFinite {
@@ -55,7 +59,7 @@ impl Error {
     pub fn is_refused_input(&self) -> bool {
         match self {
             Self::Checkpoint(error) => error.is_refused_input(),
-            Self::Recipe(_) | Self::NotFinite { .. } | Self::Refused(_) => true,
+            Self::Recipe(_) | Self::Samples(_) | Self::NotFinite { .. } | Self::Refused(_) => true,
             Self::Io { .. } | Self::Device { .. } => false,
         }
     }

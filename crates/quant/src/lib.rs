@@ -24,6 +24,7 @@ pub mod pipeline;
 mod places;
 pub mod plan;
 pub mod report;
+pub mod samples;
 pub mod select;
 mod transpose;
 mod work;

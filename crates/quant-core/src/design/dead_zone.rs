@@ -32,6 +32,16 @@ pub struct DeadZoneDesign {
 }
 
 impl DeadZone {
+    /// The quantizer whose outermost cells end at `x_max`, with levels amid their cells: Δ = x_max/(w/2 + (M − 1)/2).
+    ///
+    /// ```
+    /// assert_eq!(quant_core::design::dead_zone::DeadZone::covering(4.0, 7, 2.0).step, 1.0);
+    /// ```
+    pub fn covering(x_max: f64, level_count: usize, zero_width: f64) -> Self {
+        let step = x_max / (0.5 * zero_width + (level_count / 2) as f64);
+        Self { level_count, step, zero_width, reconstruction: 0.5 }
+    }
+
     /// The codebook.
     pub fn codebook(&self) -> Result<Codebook, DesignError> {
         check_level_count(self.level_count, 1)?;

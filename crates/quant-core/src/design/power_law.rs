@@ -4,6 +4,15 @@ use super::result::{check_level_count, positive};
 use super::{Constraints, Design, DesignError, compressor};
 use crate::source::Source;
 
+/// g(u) = sgn(u)·|u|^p, u = x/x_max.
+///
+/// ```
+/// assert_eq!(quant_core::design::power_law::compress(-0.25, 0.5), -0.5);
+/// ```
+pub fn compress(u: f64, power: f64) -> f64 {
+    u.signum() * u.abs().powf(power)
+}
+
 /// The quantizer that is uniform after g(x) = sgn(x)·|x/x_max|^p; p < 1 gives small samples the finer cells.
 ///
 /// p = 1 is the uniform quantizer; p = ¾ is the compressor of AAC and MP3 (ISO/IEC 13818-7).

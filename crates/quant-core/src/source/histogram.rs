@@ -64,6 +64,16 @@ impl Histogram {
         Self::new((0..=bin_count).map(|i| low + i as f64 * width).collect(), counts)
     }
 
+    /// The mass of any source in `bin_count` equal bins over [low, high]; what lies outside is in the outermost bins.
+    pub fn of(source: &dyn Source, (low, high): (f64, f64), bin_count: usize) -> Result<Self, SourceError> {
+        let width = if high > low { (high - low) / bin_count as f64 } else { low.abs().max(1.0) * 1e-9 };
+        let edge = |i: usize| low + i as f64 * width;
+        let left = |i: usize| if i == 0 { f64::NEG_INFINITY } else { edge(i) };
+        let right = |i: usize| if i + 1 == bin_count { f64::INFINITY } else { edge(i + 1) };
+        let masses = (0..bin_count).map(|i| source.moments(left(i), right(i), edge(i)).mass.max(0.0)).collect();
+        Self::new((0..=bin_count).map(edge).collect(), masses)
+    }
+
     /// Borders of the bins.
     pub fn edges(&self) -> &[f64] {
         &self.edges
