@@ -84,7 +84,7 @@ fn find_bins(bins: &Bins, tile: &[f32], indices: &mut [u32]) {
 }
 
 /// Samples of a part whose f64 sums are taken one after the other; parts are added in order.
-const PART_LEN: usize = 1 << 20;
+const PART_LEN: usize = 1 << 16;
 
 pub(crate) fn gather(cpu: &Cpu, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Gathered {
     assert_eq!(segments.len(), bins.count, "a segment for each bin");
