@@ -243,10 +243,16 @@ impl Backend for Reference {
 /// Scalar definition of [`Backend::gather`].
 pub fn gather(matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Gathered {
     assert_eq!(segments.len(), bins.count, "a segment for each bin");
-    let mut gathered = Gathered::empty(segments[bins.count - 1]);
-    for index in 0..matrix.len() {
-        let x = matrix.samples().get(index);
-        gathered.add(segments[bins.index(x)], x, centre);
+    let last = segments[bins.count - 1];
+    let mut gathered = Gathered::empty(last);
+    // In parts, so that rounding does not grow with the number of samples.
+    for start in (0..matrix.len()).step_by(1 << 16) {
+        let mut part = Gathered::empty(last);
+        for index in start..matrix.len().min(start + (1 << 16)) {
+            let x = matrix.samples().get(index);
+            part.add(segments[bins.index(x)], x, centre);
+        }
+        gathered.merge(&part);
     }
     gathered
 }

@@ -11,6 +11,9 @@ use quant_core::grouping::Grouping;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
 
+/// Tables per thread.
+const PARTS_PER_THREAD: usize = 4;
+
 /// Count and sum beside each other: one cache line, and one 128-bit addition, per sample.
 type Table = Vec<[i64; 2]>;
 
@@ -20,9 +23,9 @@ pub(crate) fn histogram(
     normalisation: Option<(Grouping, &[f32])>,
     bins: &Bins,
 ) -> BinSums {
-    // One table per thread and per few chunks: a table may be larger than a chunk.
-    let per_thread = matrix.len().div_ceil(cpu.thread_count());
-    let regions = regions(matrix.rows(), matrix.columns(), per_thread.max(cpu.chunk_len), 1);
+    // A table may be larger than a chunk, so there are few: enough for a thread that is held up to be helped out.
+    let few = matrix.len().div_ceil(PARTS_PER_THREAD * cpu.thread_count());
+    let regions = regions(matrix.rows(), matrix.columns(), few.max(cpu.chunk_len), 1);
     let part = |region: Region| {
         let mut table = vec![[0; 2]; bins.count];
         add_region(cpu, matrix, normalisation, bins, region, &mut table);
@@ -62,12 +65,16 @@ fn add_region(
                     fixed.iter_mut().zip(&*tile).for_each(|(to, &x)| *to = bins.fixed(x));
                 },
             );
-            for (&index, &fixed) in indices[..len].iter().zip(&fixed) {
-                let [count, sum] = &mut table[index as usize];
-                *count += 1;
-                *sum += fixed;
-            }
+            count_tile(&indices[..len], &fixed, table);
         }
+    }
+}
+
+fn count_tile(indices: &[u32], fixed: &[i64], table: &mut [[i64; 2]]) {
+    for (&index, &fixed) in indices.iter().zip(fixed) {
+        let [count, sum] = &mut table[index as usize];
+        *count += 1;
+        *sum += fixed;
     }
 }
 
@@ -84,7 +91,7 @@ fn find_bins(bins: &Bins, tile: &[f32], indices: &mut [u32]) {
 }
 
 /// Samples of a part whose f64 sums are taken one after the other; parts are added in order.
-const PART_LEN: usize = 1 << 20;
+const PART_LEN: usize = 1 << 16;
 
 pub(crate) fn gather(cpu: &Cpu, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Gathered {
     assert_eq!(segments.len(), bins.count, "a segment for each bin");

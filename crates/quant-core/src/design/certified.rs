@@ -135,13 +135,17 @@ fn fit_sorted<B: Backend>(backend: &B, matrix: Matrix<'_>, weights: Option<&[f32
     certified(fit.levels, fit.cost, &points, points.len(), 0.0)
 }
 
+/// Terms of a sum that are taken one after the other; backends gather in parts of at most as many.
+const STEPS_MAX: usize = 1 << 16;
+
 /// The result with its gap. A partition found by comparing prefix sums can be dearer than the best by their rounding:
-/// a random walk of as many steps as there are terms, each ε·Σ w x² at most, x from the mean.
+/// a random walk of as many steps as there are terms in a run, and then runs, each ε·Σ w x² at most, x from the mean.
 fn certified(levels: Vec<f64>, cost: f64, points: &[(f64, f64)], terms: usize, hidden: f64) -> Certified {
     let weight: f64 = points.iter().map(|p| p.1).sum();
     let mean = points.iter().map(|p| p.0 * (p.1 / weight)).sum::<f64>();
     let energy: f64 = points.iter().map(|p| p.1 * (p.0 - mean).powi(2)).sum();
-    let rounding = if points.len() <= levels.len() { 0.0 } else { 0.5 * f64::EPSILON * (terms as f64).sqrt() };
+    let steps = terms.min(STEPS_MAX + terms / STEPS_MAX) as f64;
+    let rounding = if points.len() <= levels.len() { 0.0 } else { 0.5 * f64::EPSILON * steps.sqrt() };
     let mse = (cost + hidden) / weight;
     let lower_bound = (mse - rounding * energy / weight).max(0.0);
     let gap = if mse > 0.0 { (mse - lower_bound) / mse } else { 0.0 };

@@ -2,6 +2,9 @@
 
 use super::{blocks::Elements, layer::Prefix, radix};
 
+/// Atoms summed one after the other.
+const SUM_LEN: usize = 1 << 10;
+
 /// Distinct values with positive weights, and what makes the cost of any run of them O(1).
 #[derive(Clone, Debug)]
 pub struct Atoms {
@@ -42,12 +45,17 @@ impl Atoms {
     fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
         let centre = mean(&values, &weights);
         let mut prefix = Prefix::with_capacity(values.len());
-        let (mut weight, mut moment) = (0.0, 0.0);
-        for (x, w) in values.iter().zip(&weights) {
-            weight += w;
-            moment += w * (x - centre);
-            prefix.weight.push(weight);
-            prefix.moment.push(moment);
+        // Sums start afresh every so often, so that rounding does not grow with the number of atoms.
+        for (values, weights) in values.chunks(SUM_LEN).zip(weights.chunks(SUM_LEN)) {
+            let last = prefix.len();
+            let (base_weight, base_moment) = (prefix.weight[last], prefix.moment[last]);
+            let (mut weight, mut moment) = (0.0, 0.0);
+            for (x, w) in values.iter().zip(weights) {
+                weight += w;
+                moment += w * (x - centre);
+                prefix.weight.push(base_weight + weight);
+                prefix.moment.push(base_moment + moment);
+            }
         }
         Self { values, weights, prefix, centre }
     }

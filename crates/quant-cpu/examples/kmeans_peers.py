@@ -1,0 +1,106 @@
+"""Answers requests of kmeans_workloads.rs: one line in, `seconds mse` or a reason out.
+
+Needs numpy and any of flash1dkmeans, kmeans1d, ckwrap, joblib. Compiled code is warmed up before it is timed.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+folder = Path(sys.argv[1])
+x = np.load(folder / "x.npy")
+rows = np.load(folder / "rows.npy", mmap_mode="r")
+weights = np.load(folder / "weights.npy", mmap_mode="r")
+
+
+def nearest_error(samples, levels, weight=None):
+    levels = np.sort(np.asarray(levels, dtype=np.float64).ravel())
+    samples = samples.astype(np.float64)
+    codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, samples)
+    return np.average((samples - levels[codes]) ** 2, weights=weight)
+
+
+def timed(run):
+    start = time.perf_counter()
+    levels = run()
+    return time.perf_counter() - start, levels
+
+
+def flash(count, k):
+    import flash1dkmeans
+
+    data = x[:count]
+    flash1dkmeans.kmeans_1d(data[:5000].copy(), k)
+    seconds, (levels, _) = timed(lambda: flash1dkmeans.kmeans_1d(data, k))
+    return seconds, nearest_error(data, levels)
+
+
+def unique(count, k):
+    """What coremltools does for 16-bit weights: distinct values with counts, then weighted exact k-means."""
+    try:
+        from coremltools.optimize._utils import _kmeans1d_optional_import  # noqa: F401
+    except Exception:
+        pass
+    data = x[:count].astype(np.float16)
+
+    def run():
+        from coremltools._deps import kmeans1d
+
+        values, inverse, counts = np.unique(data, return_inverse=True, return_counts=True)
+        labels, levels = kmeans1d.cluster(values, k, weights=counts)
+        np.asarray(labels)[inverse]
+        return levels
+
+    seconds, levels = timed(run)
+    return seconds, nearest_error(data, levels)
+
+
+def ckwrap(count, k):
+    import ckwrap as package
+
+    data = x[:count].astype(np.float64)
+    seconds, fit = timed(lambda: package.ckmeans(data, k))
+    return seconds, nearest_error(x[:count], fit.centers)
+
+
+def flash_part(start, stop, k):
+    import flash1dkmeans
+
+    out = []
+    for row in range(start, stop):
+        levels, labels = flash1dkmeans.kmeans_1d(rows[row], k, sample_weights=weights[row], max_iter=50)
+        out.append(levels)
+    return out
+
+
+def flash_rows(processes, k):
+    from joblib import Parallel, delayed
+
+    parts = np.linspace(0, len(rows), 8 * processes + 1).astype(int)
+    pool = Parallel(n_jobs=processes)
+    pool(delayed(flash_part)(0, 4, k) for _ in range(processes))
+    jobs = [delayed(flash_part)(a, b, k) for a, b in zip(parts, parts[1:])]
+    seconds, found = timed(lambda: pool(jobs))
+    levels = [y for part in found for y in part]
+    return seconds, np.mean([nearest_error(rows[i], y, weights[i]) for i, y in enumerate(levels)])
+
+
+def ckwrap_rows(processes, k):
+    import ckwrap as package
+
+    some = range(0, len(rows), len(rows) // 32)
+    run = lambda: [package.ckmeans(rows[i].astype(float), k, weights=weights[i].astype(float)).centers for i in some]
+    seconds, levels = timed(run)
+    # Not all rows are fitted, so there is no error to compare.
+    return seconds * len(rows) / len(some) / processes, float("inf")
+
+
+for line in sys.stdin:
+    verb, first, k = line.split()
+    try:
+        seconds, mse = globals()[verb](int(first), int(k))
+        print(seconds, mse, flush=True)
+    except Exception as error:  # a missing or refusing peer is an answer too
+        print("refused:", type(error).__name__, error, flush=True)

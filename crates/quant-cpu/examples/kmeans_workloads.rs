@@ -1,0 +1,214 @@
+//! Exact 1-D k-means beside its peers, on the standing workloads, codes included.
+//!
+//! `cargo run --release -p quant-cpu --example kmeans_workloads -- [--threads N] [--rounds N] [--python PATH]`
+//!
+//! W1 is one tensor of 16,777,216 samples N(0, 1) in three formats at 16 levels, and 1,048,576 samples at 16 and 256;
+//! W2 is 4096 rows of 4096 samples with weights χ²₁ at 8 and 16 levels. Seconds are medians. With `--python` the peers
+//! that can be imported there run on the same data in the same rounds: flash1dkmeans, kmeans1d over distinct values (as
+//! coremltools does) and ckwrap; a peer slower than 20 s runs once, and `best` is the fastest run. `excess` is the MSE over the least ever seen.
+
+use half::{bf16, f16};
+use quant_core::backend::{Backend, Encoding};
+use quant_core::codebook::Codebooks;
+use quant_core::codes::BitWidth;
+use quant_core::conformance::cases::Noise;
+use quant_core::design::certified::fit_finite;
+use quant_core::grouping::{GroupLength, Grouping};
+use quant_core::tensor::{Matrix, Samples};
+use quant_cpu::{Cpu, CpuOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+/// What a run tells: seconds, mean squared error over the weights, certificate.
+struct Run {
+    seconds: f64,
+    mse: f64,
+    note: String,
+}
+
+struct Peer {
+    process: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Peer {
+    fn start(python: &Path, folder: &Path, threads: usize) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kmeans_peers.py");
+        let mut process = Command::new(python)
+            .arg(script)
+            .arg(folder)
+            .env("OMP_NUM_THREADS", threads.to_string())
+            .env("NUMBA_NUM_THREADS", threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the Python interpreter starts");
+        let answers = BufReader::new(process.stdout.take().expect("piped"));
+        Self { process, answers }
+    }
+
+    /// Asks for one run; none where the peer is not installed or refuses.
+    fn ask(&mut self, request: &str) -> Option<Run> {
+        writeln!(self.process.stdin.as_mut().expect("piped"), "{request}").ok()?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line).ok()?;
+        let mut words = line.split_whitespace().map(str::parse::<f64>);
+        match (words.next()?, words.next()?) {
+            (Ok(seconds), Ok(mse)) => Some(Run { seconds, mse, note: String::new() }),
+            _ => {
+                eprintln!("{request}: {}", line.trim());
+                None
+            }
+        }
+    }
+}
+
+/// Codes of 8 bits at most, and the MSE that they leave over the weights.
+fn encode(cpu: &Cpu, matrix: Matrix<'_>, codebooks: &Codebooks) -> Vec<u8> {
+    let bits = codebooks.level_count().next_power_of_two().ilog2().max(1);
+    let encoding = Encoding {
+        bit_width: BitWidth::new(bits).expect("at most 256 levels"),
+        grouping: Grouping::new(matrix.rows(), matrix.columns(), GroupLength::Row),
+        scales: None,
+        codebooks,
+    };
+    let mut packed = vec![0; encoding.codes_len_bytes()];
+    let Ok(()) = cpu.encode(matrix, &encoding, &mut packed);
+    packed
+}
+
+fn whole(cpu: &Cpu, samples: Samples<'_>, level_count: usize) -> Run {
+    let matrix = Matrix::new(samples, 1, samples.len()).expect("one row");
+    let start = Instant::now();
+    let Ok(fit) = fit_finite(cpu, matrix, level_count);
+    let levels: Vec<f32> = fit.levels.iter().map(|&y| y as f32).collect();
+    let packed = encode(cpu, matrix, &Codebooks::from_levels(level_count, [levels]));
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(!packed.is_empty());
+    let note = if fit.certified { "certified".into() } else { format!("gap {:.1e}", fit.gap) };
+    Run { seconds, mse: fit.mse, note }
+}
+
+fn rows(cpu: &Cpu, samples: &[f32], weights: &[f32], columns: usize, level_count: usize) -> Run {
+    let matrix = Matrix::new(Samples::F32(samples), samples.len() / columns, columns).expect("whole rows");
+    let start = Instant::now();
+    let Ok(codebooks) = cpu.fit_rows(matrix, None, Some(weights), level_count);
+    let packed = encode(cpu, matrix, &codebooks);
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(!packed.is_empty());
+    Run { seconds, mse: rows_mse(samples, weights, columns, &codebooks), note: "certified".into() }
+}
+
+/// Mean over rows of Σ w (x − nearest level)² / Σ w.
+fn rows_mse(samples: &[f32], weights: &[f32], columns: usize, codebooks: &Codebooks) -> f64 {
+    let of_row = |(row, (x, w)): (usize, (&[f32], &[f32]))| {
+        let (levels, thresholds) = (codebooks.levels(row), codebooks.thresholds(row));
+        let error = |x: f32| f64::from(x) - f64::from(levels[thresholds.partition_point(|&t| t < x)]);
+        let sum: f64 = x.iter().zip(w).map(|(&x, &w)| f64::from(w) * error(x).powi(2)).sum();
+        sum / w.iter().map(|&w| f64::from(w)).sum::<f64>()
+    };
+    let pairs = samples.chunks(columns).zip(weights.chunks(columns));
+    pairs.enumerate().map(of_row).sum::<f64>() / (samples.len() / columns) as f64
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+/// Runs ours and the peers in turn and prints a line for each.
+fn compare(name: &str, rounds: usize, ours: impl Fn() -> Run, peer: Option<&mut Peer>, requests: &[(&str, String)]) {
+    let mut runs: Vec<Vec<Run>> = requests.iter().map(|_| Vec::new()).collect();
+    let mut own = vec![ours()];
+    own.clear();
+    let mut peer = peer;
+    for _ in 0..rounds {
+        own.push(ours());
+        for ((_, request), runs) in requests.iter().zip(&mut runs) {
+            let is_slow = runs.first().is_some_and(|run| run.seconds > 20.0);
+            if let Some(run) = peer.as_deref_mut().filter(|_| !is_slow).and_then(|peer| peer.ask(request)) {
+                runs.push(run);
+            }
+        }
+    }
+    let least = runs.iter().flatten().chain(&own).map(|run| run.mse).fold(f64::INFINITY, f64::min);
+    let note = own[0].note.clone();
+    let (seconds, best) = line(name, "ours", &own, least);
+    println!(" {note}");
+    for ((peer, _), runs) in requests.iter().zip(runs).filter(|(_, runs)| !runs.is_empty()) {
+        let (theirs, their_best) = line(name, peer, &runs, least);
+        println!(" {:.1} × median, {:.1} × best, {} runs", theirs / seconds, their_best / best, runs.len());
+    }
+}
+
+/// Prints what is common to all lines; the median and the least of the seconds.
+fn line(name: &str, who: &str, runs: &[Run], least: f64) -> (f64, f64) {
+    let seconds = || runs.iter().map(|run| run.seconds);
+    let (median, best) = (median(seconds().collect()), seconds().fold(f64::INFINITY, f64::min));
+    let (mse, excess) = (runs[0].mse, runs[0].mse / least - 1.0);
+    print!("{name:<20} {who:<23} {median:>8.4} s {best:>8.4} s best {mse:>13.6e} {excess:>8.1e}");
+    (median, best)
+}
+
+/// Writes a little-endian array of numpy's format 1.0.
+fn write_npy(path: &Path, kind: &str, shape: &str, bytes: &[u8]) {
+    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
+    header.push_str(&" ".repeat((64 - (header.len() + 11) % 64) % 64));
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(bytes);
+    std::fs::write(path, file).expect("the temporary folder can be written");
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
+    let number = |name: &str, or: usize| value(name).map_or(or, |v| v.parse().expect("a number"));
+    let (threads, rounds) = (number("--threads", 2), number("--rounds", 5));
+    let cpu = Cpu::new(CpuOptions { threads: Some(threads), ..Default::default() }).expect("a CPU");
+    let mut noise = Noise(11);
+    let x: Vec<f32> = (0..1 << 24).map(|_| noise.normal()).collect();
+    let few = &x[..1 << 20];
+    let row_samples: Vec<f32> = x.iter().map(|x| 0.02 * x).collect();
+    let weights: Vec<f32> = (0..1 << 24).map(|_| noise.normal().powi(2)).collect();
+    let folder: PathBuf = std::env::temp_dir().join(format!("kmeans_workloads_{}", std::process::id()));
+    let mut peer = value("--python").map(|python| {
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        write_npy(&folder.join("x.npy"), "<f4", "16777216,", bytemuck::cast_slice(&x));
+        write_npy(&folder.join("rows.npy"), "<f4", "4096, 4096", bytemuck::cast_slice(&row_samples));
+        write_npy(&folder.join("weights.npy"), "<f4", "4096, 4096", bytemuck::cast_slice(&weights));
+        Peer::start(Path::new(python), &folder, threads)
+    });
+    println!("{}", cpu.name());
+    let f16s: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
+    let bf16s: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
+    let requests = |list: &[(&'static str, &str)], tail: &str| -> Vec<(&str, String)> {
+        list.iter().map(|(name, verb)| (*name, format!("{verb} {tail}"))).collect()
+    };
+    let peers_f32 = requests(&[("flash1dkmeans", "flash")], "16777216 16");
+    compare("W1 f32 16.7M k=16", rounds, || whole(&cpu, Samples::F32(&x), 16), peer.as_mut(), &peers_f32);
+    let peers_f16 = requests(&[("unique + kmeans1d", "unique")], "16777216 16");
+    compare("W1 f16 16.7M k=16", rounds, || whole(&cpu, Samples::F16(&f16s), 16), peer.as_mut(), &peers_f16);
+    compare("W1 bf16 16.7M k=16", rounds, || whole(&cpu, Samples::Bf16(&bf16s), 16), peer.as_mut(), &[]);
+    let peers_few = requests(&[("flash1dkmeans", "flash"), ("ckwrap", "ckwrap")], "1048576 16");
+    compare("W1 f32 1M k=16", rounds, || whole(&cpu, Samples::F32(few), 16), peer.as_mut(), &peers_few);
+    for level_count in [8, 16] {
+        let requests = [
+            ("flash1dkmeans × processes", format!("flash_rows {threads} {level_count}")),
+            ("ckwrap, 32 rows scaled", format!("ckwrap_rows {threads} {level_count}")),
+        ];
+        let ours = || rows(&cpu, &row_samples, &weights, 4096, level_count);
+        compare(&format!("W2 4096 × 4096 k={level_count}"), rounds, ours, peer.as_mut(), &requests);
+    }
+    let peers_many = requests(&[("flash1dkmeans", "flash"), ("ckwrap", "ckwrap")], "1048576 256");
+    compare("W1 f32 1M k=256", rounds, || whole(&cpu, Samples::F32(few), 256), peer.as_mut(), &peers_many);
+    if let Some(mut peer) = peer {
+        drop(peer.process.stdin.take());
+        let _ = peer.process.wait();
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+}
