@@ -164,7 +164,7 @@ pub fn border_ranges(
         return None;
     }
     let count: f64 = points.iter().map(|p| p.1).sum();
-    // Any cost above the optimum will do here: that of a quarter of the atoms as levels would, and this is less work.
+    // Any cost above the optimum will do for the slack: that of the best partition of the means, plus what bins hide.
     let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, &Portable);
     let borders = windows::cheapest(atoms.prefix(), &Windows::within(&coarse, atoms.len()), &Portable);
     let cost: f64 = cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
