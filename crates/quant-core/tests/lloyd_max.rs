@@ -109,7 +109,8 @@ fn newton_needs_few_steps_at_256_levels() {
     assert!(design.iterations <= 20, "{} steps", design.iterations);
     // 50 ms is asked of an optimised build; this one checks overflow and shares the machine.
     assert!(elapsed.as_millis() < 500, "{elapsed:?}");
-    println!("{} steps, {elapsed:?}", design.iterations);
+    let laplacian = designer.design(&Laplacian::STANDARD).unwrap();
+    assert!(laplacian.stop == StopReason::Converged && laplacian.iterations <= 20, "{}", laplacian.iterations);
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn heavy_tails_mixtures_and_blocks_converge() {
         let designer = LloydMax { tolerance: 1e-10, ..LloydMax::new(16) };
         let design = designer.design(&source).unwrap();
         assert_eq!(design.stop, StopReason::Converged, "{name}: {:?}", design.trace);
-        assert!(design.iterations < 200, "{name}: {}", design.iterations);
+        assert!(design.iterations <= 30, "{name}: {}", design.iterations);
     }
 }
 

@@ -51,8 +51,8 @@ pub enum Flavour {
     Ieee,
 }
 
-/// A sign bit, `exponent_bits` and `mantissa_bits`: ±2^{max(e,1) − bias}·([e > 0] + m/2^mantissa_bits),
-/// bias = 2^{exponent_bits − 1} − 1.
+/// A sign bit, `exponent_bits` and `mantissa_bits`: ±2^{max(e,1) − bias}·(h + m/2^mantissa_bits),
+/// bias = 2^{exponent_bits − 1} − 1, hidden bit h = 1 for e > 0 and 0 for e = 0.
 ///
 /// Source: OCP 8-bit Floating Point Specification 1.0 (2023); OCP Microscaling Formats 1.0 (2023), section 5.3.
 ///

@@ -15,7 +15,8 @@ use crate::source::{Moments, Source};
 /// A Lloyd–Max design.
 ///
 /// Source: Max 1960; Lloyd 1982 (1957). On log-concave densities the optimum is unique (Fleischer 1964); elsewhere the
-/// result is a stationary point that depends on the start. Points without weight near a level leave an empty cell,
+/// result is a stationary point that depends on the start: a symmetric start on a symmetric source stays symmetric, though
+/// for a sharp peak (generalized Gaussian, β < 1) an asymmetric codebook may be better. Points without weight near a level leave an empty cell,
 /// whose level stays where it is.
 ///
 /// ```
@@ -202,7 +203,14 @@ impl State {
     /// ½(t − y)·f(t) at every threshold, both outer ones being 0: the same seen from either neighbour.
     fn slopes(&self, source: &dyn Source) -> Option<Vec<f64>> {
         let density = source.density()?;
-        let slope = |w: &[f64]| 0.25 * (w[1] - w[0]) * density.pdf(0.5 * (w[0] + w[1]));
+        let centre = source.symmetry();
+        let slope = |w: &[f64]| {
+            let (width, t) = (w[1] - w[0], 0.5 * (w[0] + w[1]));
+            // By symmetry this threshold stays where it is. The step is then Newton's on symmetric codebooks, and H is
+            // definite there even if f has a peak at the centre, which makes it singular in the other directions.
+            let stays = centre.is_some_and(|c| (t - c).abs() <= 1e-9 * width);
+            if stays { 0.0 } else { 0.25 * width * density.pdf(t) }
+        };
         let mut slopes = vec![0.0];
         slopes.extend(self.levels.windows(2).map(slope));
         slopes.push(0.0);

@@ -31,9 +31,12 @@ impl GeneralizedGaussian {
         }
         let gamma = libm::tgamma;
         let scale = positive("deviation", deviation)? * (gamma(1.0 / shape) / gamma(3.0 / shape)).sqrt();
-        let front = shape / (2.0 * scale * gamma(1.0 / shape));
-        let mean = finite("mean", mean)?;
-        Ok(Self { shape, mean, scale, front, panels: Panels::new(mean, scale, &[mean]) })
+        Ok(Self::with_scale(shape, finite("mean", mean)?, scale))
+    }
+
+    fn with_scale(shape: f64, mean: f64, scale: f64) -> Self {
+        let front = shape / (2.0 * scale * libm::tgamma(1.0 / shape));
+        Self { shape, mean, scale, front, panels: Panels::new(mean, scale, &[mean]) }
     }
 
     /// The shape β.
@@ -71,6 +74,11 @@ impl Source for GeneralizedGaussian {
 impl Density for GeneralizedGaussian {
     fn pdf(&self, x: f64) -> f64 {
         self.front * (-((x - self.mean) / self.scale).abs().powf(self.shape)).exp()
+    }
+
+    fn cube_root(&self) -> Option<Box<dyn Density>> {
+        let scale = self.scale * 3f64.powf(1.0 / self.shape);
+        Some(Box::new(Self::with_scale(self.shape, self.mean, scale)))
     }
 
     fn singular_points(&self) -> Vec<f64> {

@@ -4,7 +4,7 @@ use std::f64::consts::{PI, SQRT_2};
 
 /// The standard normal density φ(x) = exp(−x²/2) / √(2π).
 pub fn normal_pdf(x: f64) -> f64 {
-    (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
+    libm::exp(-0.5 * x * x) / (2.0 * PI).sqrt()
 }
 
 /// The standard normal upper tail 1 − Φ(x) = erfc(x/√2)/2, accurate relative to itself however far out.

@@ -33,7 +33,7 @@ fn offer(atoms: &Atoms, cost: &[f64], queue: &mut Vec<(u32, u32)>, front: usize,
     loop {
         let (rival, start) = *queue.last().expect("the front candidate stays");
         let (rival, start) = (rival as usize, (start as usize).max(j + 1));
-        let wins = |x: usize| cost[j] - atoms.gain(j, x) < cost[rival] - atoms.gain(rival, x);
+        let wins = |x: usize| atoms.beats((j, cost[j]), (rival, cost[rival]), x);
         if wins(start) {
             if queue.len() - 1 > front {
                 queue.pop();
