@@ -106,8 +106,8 @@ impl Chosen {
         if let Some(points) = self.points.get() {
             return Ok(points);
         }
-        // Without tails an eighth is fine enough; and the block density is the slowest.
-        let count = if self.is_block_normalised() { POINT_COUNT / 8 } else { POINT_COUNT };
+        // Without tails a quarter is fine enough; and the block density is the slowest.
+        let count = if self.is_block_normalised() { POINT_COUNT / 4 } else { POINT_COUNT };
         let points = discretised::points(self.density(), count)?;
         Ok(self.points.get_or_init(|| points))
     }

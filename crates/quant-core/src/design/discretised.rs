@@ -32,7 +32,8 @@ pub fn points(density: &dyn Density, count: usize) -> Result<WeightedSamples, So
 
 /// [`EntropyConstrained::for_rate`] on the [`points`] of a density, its levels then moved to the centroids of the density and measured on it.
 ///
-/// The entropy is the wanted one within about 1e-4 bit, the distortion within 0.001 dB of the design on the density.
+/// Points move from cell to cell whole, so the entropy is the wanted one within some 4/n bit for n points; measured on
+/// Gaussian and Laplacian sources with 16,384 points, the SQNR is within 0.002 dB of the design on the density.
 ///
 /// ```
 /// use quant_core::{design::{discretised, entropy_constrained::EntropyConstrained}, source::StudentT};
