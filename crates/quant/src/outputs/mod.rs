@@ -90,7 +90,7 @@ impl Target {
         }
     }
 
-    /// The stored tensors of a quantized one, in the order of [`Target::bytes`].
+    /// The stored tensors of a quantized one, in the order in which their data is made.
     pub fn pieces(&self, subject: &Subject<'_>) -> Vec<Piece> {
         match self {
             Self::Native => native::pieces(subject),
