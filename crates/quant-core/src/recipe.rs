@@ -49,7 +49,7 @@ impl CodebookRule {
     }
 }
 
-/// A complete instruction. Build one with [`Recipe::preset`], change it with the `with_` methods, then [`Recipe::check`].
+/// A complete instruction. Build one with [`Recipe::preset`] and change it with the `with_` methods, which check it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Recipe {
     /// Where the levels come from.
