@@ -79,7 +79,7 @@ pub struct Quantize {
     /// What to write: packed codes, a folder for transformers with bitsandbytes, or decoded weights.
     #[arg(long, default_value = "native")]
     pub to: To,
-    /// Number format of decoded weights with `--to dense`; each tensor's own otherwise.
+    /// Number format of the quantized tensors with `--to dense`; each one's own otherwise. Other tensors stay as they are.
     #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<Float>,
     /// Quantize only tensors that match; may be repeated.
@@ -121,7 +121,7 @@ pub struct Dequantize {
     /// Where to write. Must not exist.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// Number format of the decoded weights; each tensor's original one otherwise.
+    /// Number format of the decoded tensors; each one's original otherwise. Tensors that are dense stay as they are.
     #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<Float>,
     /// Threads; as many as the machine has otherwise.

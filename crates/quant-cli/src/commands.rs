@@ -80,6 +80,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
         print!("{}", table::report(&report));
         println!("wrote {}", arguments.output.display());
     }
+    advise(&report, &options);
     Ok(())
 }
 
@@ -102,9 +103,28 @@ fn announce(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) {
     }
 }
 
+/// What was wanted quantized and stayed dense, a line per kind and reason.
 fn list_substitutions(report: &Report) {
-    for tensor in report.tensors.iter().filter(|t| t.substituted) {
-        eprintln!("left dense: {} {:?}: {}", tensor.name, tensor.shape, tensor.reason.as_deref().unwrap_or_default());
+    let substituted: Vec<_> = report.tensors.iter().filter(|t| t.substituted).cloned().collect();
+    for row in rows_by_kind(&substituted) {
+        let reason = row.reason.unwrap_or_default();
+        eprintln!("left dense: {} tensor(s) {}, {} weights: {reason}", row.tensor_count, row.kind, row.weight_count);
+    }
+}
+
+/// What a newcomer would otherwise find out from a loader.
+fn advise(report: &Report, options: &Options) {
+    let totals = &report.totals;
+    if totals.output_len_bytes > totals.source_len_bytes && options.target != (Target::Dense { dtype: None }) {
+        eprintln!(
+            "note: the output is larger than the source: tensors that are not quantized are carried over in full \
+             precision, GGUF blocks as F32"
+        );
+    }
+    if options.target == Target::Native {
+        eprintln!(
+            "note: transformers does not load native files; --to bitsandbytes and --to dense make folders it loads"
+        );
     }
 }
 

@@ -292,6 +292,10 @@ pub(crate) fn file_plans(
 
 /// The name of the one file of an output whose source is not a folder.
 pub(crate) fn single_name(checkpoint: &Checkpoint, output: &Path) -> Result<Option<String>, Error> {
+    if checkpoint.source() != Source::Folder && output.extension().is_some_and(|e| e == "gguf") {
+        let why = "the output is a safetensors file; end OUT in .safetensors";
+        return Err(Error::refused(format!("{}: {why}", output.display())));
+    }
     (checkpoint.source() != Source::Folder).then(|| file_name(output)).transpose()
 }
 
@@ -352,6 +356,7 @@ fn dense_modules(checkpoint: &Checkpoint, plan: &Plan) -> Vec<String> {
             modules.extend(entry.name.strip_suffix(".weight").map(str::to_owned));
         }
     }
-    modules.dedup();
+    let mut seen = std::collections::HashSet::new();
+    modules.retain(|module| seen.insert(module.clone()));
     modules
 }

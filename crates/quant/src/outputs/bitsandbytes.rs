@@ -48,7 +48,7 @@ pub(super) fn reason_against(name: &str, matrices: &Matrices, recipe: &Recipe) -
     } else if is_numbered_expert(name) {
         Some("transformers fuses experts when it loads them, and bitsandbytes cannot hold fused ones".into())
     } else if is_never_linear(name) {
-        Some("transformers does not load embeddings, norms, heads and T5's wo as 4-bit layers".into())
+        Some("transformers does not load embeddings, norms, heads, routers and T5's wo as 4-bit layers".into())
     } else if !name.ends_with(".weight") {
         Some("bitsandbytes holds linear layers only, whose names end in .weight".into())
     } else if !matrices.columns.is_multiple_of(block) {
@@ -67,8 +67,8 @@ fn is_numbered_expert(name: &str) -> bool {
 
 /// Tensors that a loader never makes 4-bit, whatever the caller's `--skip` says.
 fn is_never_linear(name: &str) -> bool {
-    let has = ["embed", "wte.", "wpe.", "norm", "lm_head", ".ln_"].iter().any(|part| name.contains(part));
-    has || name.ends_with("shared.weight") || name.ends_with(".wo.weight")
+    let has = ["embed", "router", "wte.", "wpe.", "norm", "lm_head", ".ln_"].iter().any(|part| name.contains(part));
+    has || ["shared.weight", ".wo.weight", ".gate.weight"].iter().any(|end| name.ends_with(end))
 }
 
 fn block_length(recipe: &Recipe) -> Option<usize> {
