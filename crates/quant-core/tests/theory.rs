@@ -1,6 +1,7 @@
 //! Designs against high-rate theory.
 
-use quant_core::design::entropy_constrained::EntropyConstrained;
+use quant_core::design::entropy_constrained::{EntropyConstrained, Start};
+use quant_core::design::lloyd_max::LloydMax;
 use quant_core::design::{Constraints, StopReason, companded, uniform};
 use quant_core::source::*;
 use quant_core::theory;
@@ -15,6 +16,61 @@ fn entropy_coding_ends_one_and_a_half_db_above_shannon() {
         let gap = 10.0 * (design.mse / theory::shannon_lower_bound(source, design.rate)).log10();
         assert!((gap - theory::entropy_coded_gap_db()).abs() < 0.02, "{gap}");
     }
+}
+
+fn every_source() -> Vec<(&'static str, Box<dyn Source>)> {
+    let parts = vec![(0.6, Gaussian::new(-2.0, 0.5).unwrap()), (0.4, Gaussian::new(1.0, 1.0).unwrap())];
+    let gamma = statrs::distribution::Gamma::new(2.0, 1.0).unwrap();
+    let samples: Vec<f64> =
+        (0..3000).map(|i| Logistic::new(0.3, 1.0).unwrap().quantile((f64::from(i) + 0.5) / 3e3)).collect();
+    vec![
+        ("gaussian", Box::new(Gaussian::STANDARD)),
+        ("laplacian", Box::new(Laplacian::STANDARD)),
+        ("uniform", Box::new(Uniform::STANDARD)),
+        ("logistic", Box::new(Logistic::new(0.0, 1.0).unwrap())),
+        ("student t", Box::new(StudentT::new(5.0, 0.0, 1.0).unwrap())),
+        ("generalized Gaussian", Box::new(GeneralizedGaussian::new(4.0, 0.0, 1.0).unwrap())),
+        ("mixture", Box::new(Mixture::new(parts).unwrap())),
+        ("gamma", Box::new(Numeric::from_statrs(gamma).unwrap())),
+        ("histogram", Box::new(Histogram::from_samples(&samples, 50).unwrap())),
+        ("samples", Box::new(WeightedSamples::new(samples, None).unwrap())),
+    ]
+}
+
+#[test]
+fn entropy_constrained_is_never_below_uniform_at_equal_rate() {
+    for (name, source) in every_source() {
+        let t0 = std::time::Instant::now();
+        for level_count in [2, 3, 4, 7, 8, 16] {
+            let range = uniform::Range::Asymmetric;
+            let rival = uniform::design(&*source, level_count, range, &Constraints::default()).unwrap();
+            let found = EntropyConstrained::default().for_rate(&*source, rival.entropy_bits).unwrap();
+            assert!(found.rate <= rival.entropy_bits + 1e-6, "{name} {level_count}: {}", found.rate);
+            assert!(found.mse <= rival.mse * (1.0 + 1e-6), "{name} {level_count}: {} {}", found.mse, rival.mse);
+        }
+        println!("{name} {:?}", t0.elapsed());
+    }
+}
+
+#[test]
+fn starts_differ_and_the_best_of_them_is_taken() {
+    let uniform = &Uniform::STANDARD;
+    let from = |start: Start| EntropyConstrained { start, ..EntropyConstrained::default() };
+    let odd = from(Start::Odd).for_rate(uniform, 2.0).unwrap();
+    let best = EntropyConstrained::default().for_rate(uniform, 2.0).unwrap();
+    assert!((best.sqnr_db - 12.0412).abs() < 1e-4 && best.codebook.levels().len() == 4, "{}", best.sqnr_db);
+    let even = from(Start::Even).for_rate(uniform, 2.0).unwrap();
+    assert!(best.mse < 0.999 * odd.mse && (even.mse / best.mse - 1.0).abs() < 1e-9, "{} {}", even.mse, odd.mse);
+    // Two cells of unequal size: the only way to half a bit.
+    let half = EntropyConstrained::default().for_rate(uniform, 0.5).unwrap();
+    assert!((half.rate - 0.5).abs() < 1e-6 && (half.sqnr_db - 1.51).abs() < 0.01, "{} {}", half.rate, half.sqnr_db);
+    let levels = LloydMax::new(9).design(&Laplacian::STANDARD).unwrap().codebook.levels().to_vec();
+    let nine = from(Start::Levels(levels)).design(&Laplacian::STANDARD, 0.02).unwrap();
+    let free = EntropyConstrained::default().design(&Laplacian::STANDARD, 0.02).unwrap();
+    assert!(nine.codebook.levels().len() <= 9 && free.codebook.levels().len() > 9);
+    assert!(free.mse + 0.02 * free.rate <= nine.mse + 0.02 * nine.rate);
+    let equal = WeightedSamples::new([3.0; 4], None).unwrap();
+    assert_eq!(EntropyConstrained::default().for_rate(&equal, 1.0).unwrap().codebook.levels(), [3.0]);
 }
 
 #[test]
