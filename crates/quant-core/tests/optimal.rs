@@ -188,7 +188,8 @@ fn brute_force_within(points: &[(f64, f64)], cells: usize, range: (f64, f64), ze
     }
     let next = |i: usize| {
         let rest = &points[i..];
-        let plain = if i > 0 { own(&points[..i]) + brute_force_within(rest, cells - 1, range, zero) } else { f64::INFINITY };
+        let plain =
+            if i > 0 { own(&points[..i]) + brute_force_within(rest, cells - 1, range, zero) } else { f64::INFINITY };
         let zeroed = || cost(&points[..i], 0.0) + brute_force_within(rest, cells - 1, range, false);
         if zero { plain.min(zeroed()) } else { plain }
     };

@@ -40,15 +40,16 @@ fn every_source() -> Vec<(&'static str, Box<dyn Source>)> {
 #[test]
 fn entropy_constrained_is_never_below_uniform_at_equal_rate() {
     for (name, source) in every_source() {
-        let t0 = std::time::Instant::now();
-        for level_count in [2, 3, 4, 7, 8, 16] {
+        // Quadrature makes these slow.
+        let is_slow = ["student t", "generalized Gaussian", "gamma"].contains(&name);
+        let counts: &[usize] = if is_slow { &[2, 5] } else { &[2, 3, 4, 7, 8, 16] };
+        for &level_count in counts {
             let range = uniform::Range::Asymmetric;
             let rival = uniform::design(&*source, level_count, range, &Constraints::default()).unwrap();
             let found = EntropyConstrained::default().for_rate(&*source, rival.entropy_bits).unwrap();
             assert!(found.rate <= rival.entropy_bits + 1e-6, "{name} {level_count}: {}", found.rate);
             assert!(found.mse <= rival.mse * (1.0 + 1e-6), "{name} {level_count}: {} {}", found.mse, rival.mse);
         }
-        println!("{name} {:?}", t0.elapsed());
     }
 }
 
@@ -116,4 +117,18 @@ fn max_1960_table_two() {
         assert!((levels[1] - levels[0] - step).abs() < 6e-4 * step, "{level_count}: {}", levels[1] - levels[0]);
         assert!((found.mse / mse - 1.0).abs() < 1e-3, "{level_count}: {}", found.mse);
     }
+}
+
+/// A bound that holds for what can be built, and a prediction that comes true, with one sample in 16 at ±1.
+#[test]
+fn point_masses_are_known_to_theory() {
+    let block = AbsmaxBlock::new(Gaussian::STANDARD, 16).unwrap();
+    assert_eq!(block.atoms(), [(-1.0, 1.0 / 32.0), (1.0, 1.0 / 32.0)]);
+    let design = LloydMax { tolerance: 1e-9, ..LloydMax::new(64) }.design(&block).unwrap();
+    let gaps = theory::gaps(&block, 64, design.entropy_bits, design.mse);
+    assert!(gaps.panter_dite_db.abs() < 0.4, "{}", gaps.panter_dite_db);
+    let bennett = theory::bennett_of(&design.codebook, &block).unwrap();
+    assert!((bennett / design.mse - 1.0).abs() < 0.05, "{bennett} {}", design.mse);
+    // 1.53 dB, and the bits that tell the parts apart, which the bound leaves out: 2.57 dB.
+    assert!((gaps.shannon_db - 4.1).abs() < 0.3, "{}", gaps.shannon_db);
 }

@@ -134,13 +134,7 @@ impl Costs {
     }
 
     /// Divide and conquer over the targets: the best starts ascend with them.
-    fn fill(
-        &self,
-        from: &[f64],
-        to: &mut [(f64, u32)],
-        (first, last): (usize, usize),
-        (low, high): (usize, usize),
-    ) {
+    fn fill(&self, from: &[f64], to: &mut [(f64, u32)], (first, last): (usize, usize), (low, high): (usize, usize)) {
         let j = first + (last - first) / 2;
         let (mut best, mut least) = (low, f64::INFINITY);
         for (i, cost) in from.iter().enumerate().take(high.min(j - 1) + 1).skip(low) {
