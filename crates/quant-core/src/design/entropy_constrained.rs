@@ -114,7 +114,7 @@ impl EntropyConstrained {
     ) -> Result<(), DesignError> {
         let mut lambda = 2.0 * std::f64::consts::LN_2 * variance * (-2.0 * rate).exp2();
         // Price and excess of rate on either side.
-        let (mut low, mut high): (Option<(f64, f64)>, Option<(f64, f64)>) = (None, None);
+        let (mut low, mut high) = (None::<(f64, f64)>, None::<(f64, f64)>);
         for turn in 0..40 {
             let design = self.design(source, lambda)?;
             let excess = design.rate - rate;

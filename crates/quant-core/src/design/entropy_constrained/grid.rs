@@ -58,9 +58,9 @@ impl Grid {
             let cells = Cells::new(source, &self.thresholds(source, step, options), options);
             let excess = cells.entropy_bits - rate;
             if excess > 0.0 {
-                low = step
+                low = step;
             } else {
-                high = step
+                high = step;
             }
             if excess <= 0.0 && best.as_ref().is_none_or(|b| cells.entropy_bits >= b.entropy_bits) {
                 best = Some(cells);

@@ -74,7 +74,7 @@ impl VectorDesigner {
     pub fn design(&self, points: Points<'_>) -> Result<VectorDesign, VectorError> {
         self.check()?;
         let mut random = Random::new(self.seed);
-        let (own, other) = split(points, self.held_out, &mut random);
+        let (own, other) = split_with(points, self.held_out, &mut random);
         let own = Points { samples: &own, dimension: points.dimension };
         let (mut best, mut abandoned_count): (Option<Run>, usize) = (None, 0);
         for _ in 0..self.restarts {
@@ -209,8 +209,19 @@ impl Cells {
     }
 }
 
+/// Parts points at random: about `share` of them, rounded down, are the second part; the first keeps one at least.
+///
+/// ```
+/// use quant_core::design::vector::{Points, split};
+/// let (own, other) = split(Points::new(&[1.0; 20], 2).unwrap(), 0.25, 1);
+/// assert_eq!((own.len(), other.len()), (16, 4)); // 8 and 2 points
+/// ```
+pub fn split(points: Points<'_>, share: f64, seed: u64) -> (Vec<f32>, Vec<f32>) {
+    split_with(points, share, &mut Random::new(seed))
+}
+
 /// Points for the design and points held out.
-fn split(points: Points<'_>, held_out: f64, random: &mut Random) -> (Vec<f32>, Vec<f32>) {
+fn split_with(points: Points<'_>, held_out: f64, random: &mut Random) -> (Vec<f32>, Vec<f32>) {
     let n = points.len();
     let count = ((n as f64 * held_out) as usize).min(n - 1);
     let mut is_held_out = vec![false; n];
