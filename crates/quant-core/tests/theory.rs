@@ -104,21 +104,6 @@ fn bennett_predicts_a_fine_compander() {
     assert!((design.mse / theory::panter_dite(&student, 512) - 1.0).abs() < 0.03);
 }
 
-/// Max 1960, table II: step and distortion of the optimum uniform quantizer of a unit normal.
-#[test]
-fn max_1960_table_two() {
-    let table =
-        [(2, 1.596, 0.3634), (4, 0.9957, 0.1188), (8, 0.5860, 0.03744), (16, 0.3352, 0.01154), (32, 0.1881, 0.003495)];
-    for (level_count, step, mse) in table {
-        let found =
-            uniform::design(&Gaussian::STANDARD, level_count, uniform::Range::Symmetric, &Constraints::default())
-                .unwrap();
-        let levels = found.codebook.levels();
-        assert!((levels[1] - levels[0] - step).abs() < 6e-4 * step, "{level_count}: {}", levels[1] - levels[0]);
-        assert!((found.mse / mse - 1.0).abs() < 1e-3, "{level_count}: {}", found.mse);
-    }
-}
-
 /// A bound that holds for what can be built, and a prediction that comes true, with one sample in 16 at ±1.
 #[test]
 fn point_masses_are_known_to_theory() {
