@@ -2,11 +2,13 @@
 
 usage: check_bitsandbytes.py BITSANDBYTES DENSE
 
-Both are loaded by transformers on the CPU. Every weight that bitsandbytes decodes must equal the dense one, and 32 greedy tokens from each
-of three prompts must be the same, both computing in f32. Exits 1 otherwise.
+Both are loaded by transformers on the CPU; DENSE is in the dtype of the model, to which bitsandbytes rounds what it decodes. Every
+weight that bitsandbytes decodes must equal the dense one, and 32 greedy tokens from each of three prompts must be those of the dense
+weights twice, computing in f32: from the quantized layers, and from the model that transformers' own `dequantize()` makes of them.
+Exits 1 otherwise.
 
-On processors with AVX-512 BF16, bitsandbytes multiplies in bf16 even when asked for f32, so its stock kernel may choose other tokens
-from the very same weights. It is switched off for the comparison; what it generates is printed for information.
+On processors with AVX-512 BF16, bitsandbytes multiplies in bf16 even when asked for f32, and rounds the scales to bf16 first, so its stock
+kernel works with other weights than it decodes. It is switched off for the comparison; what it generates is printed for information.
 """
 
 import sys
@@ -52,6 +54,13 @@ def tokens(model, ids):
     return out[0, ids.shape[1]:]
 
 
+def compare(label, model, ids, expected):
+    """Prints how many tokens are those expected; returns the number of prompts that fail."""
+    same = [int((tokens(model, prompt) == theirs).sum()) for prompt, theirs in zip(ids, expected)]
+    print(f"{label}: {same} of {TOKEN_COUNT} tokens are those of the dense weights")
+    return sum(count != TOKEN_COUNT for count in same)
+
+
 def main():
     torch.set_num_threads(2)
     quantized = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
@@ -59,22 +68,21 @@ def main():
     layer_count, count, differing, largest = weights(quantized, dense)
     print(f"{layer_count} layers, {count} weights: {differing} differ from the dense folder, largest difference {largest:g}")
     ids, tokenizer = prompts(sys.argv[2], dense.config.vocab_size)
+    expected = [tokens(dense, prompt) for prompt in ids]
+    for theirs in expected:
+        print(f"dense weights: {repr(tokenizer.decode(theirs)) if tokenizer else theirs.tolist()}")
     layers = [m for m in quantized.modules() if isinstance(m, Linear4bit)]
     stock = [m.support_avx512bf16_for_cpu for m in layers]
     for layer in layers:
         layer.support_avx512bf16_for_cpu = False
-    failures = int(differing > 0) + int(layer_count == 0)
-    expected = [tokens(dense, prompt) for prompt in ids]
-    for prompt, theirs in zip(ids, expected):
-        same = int((tokens(quantized, prompt) == theirs).sum())
-        failures += int(same != TOKEN_COUNT)
-        text = repr(tokenizer.decode(theirs)) if tokenizer else theirs.tolist()
-        print(f"{same} of {TOKEN_COUNT} tokens are the same: {text}")
+    failures = int(differing > 0) + int(layer_count == 0) + compare("quantized layers", quantized, ids, expected)
     if any(stock):
         for layer in layers:
             layer.support_avx512bf16_for_cpu = True
-        same = [int((tokens(quantized, prompt) == theirs).sum()) for prompt, theirs in zip(ids, expected)]
-        print(f"for information, with the bf16 kernel: {same} of {TOKEN_COUNT} tokens are the same")
+        compare("for information, quantized layers with the bf16 kernel", quantized, ids, expected)
+    # As stored: the bf16 kernel repacks the weights of a model that it has run.
+    decoded = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).dequantize().float().eval()
+    failures += compare("dequantize()", decoded, ids, expected)
     return 1 if failures else 0
 
 
