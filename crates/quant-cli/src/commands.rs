@@ -129,11 +129,10 @@ fn advise(report: &Report, options: &Options) {
 }
 
 fn dry_run(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) -> anyhow::Result<()> {
-    let tensors = pipeline::dry_run(checkpoint, options)?;
+    let pipeline::DryRun { tensors, output_len_bytes } = pipeline::dry_run(checkpoint, options)?;
     let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plan(&tensors))?;
     if !to_stdout {
-        let output_len = pipeline::output_len_bytes(checkpoint, options)?;
-        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors), output_len));
+        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors), output_len_bytes));
         println!("dry run: nothing was written");
     }
     Ok(())
