@@ -14,7 +14,7 @@ use quant::{Error, Recipe};
 
 use crate::args::{Command, Compare, Dequantize, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
-use crate::{curve, design, json, plot, table};
+use crate::{curve, design, interrupt, json, plot, table};
 
 /// Runs one command.
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -71,6 +71,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
         return dry_run(&checkpoint, arguments, &options);
     }
     let device = Device::cpu(arguments.threads)?;
+    interrupt::say_how_to_resume();
     let progress = TerminalProgress::new();
     let report = pipeline::run(&checkpoint, &arguments.output, &options, &device, &progress)?;
     progress.clear();
