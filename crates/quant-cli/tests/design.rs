@@ -311,7 +311,7 @@ fn bad_input_is_refused_in_one_line() {
         ("--source gaussian --levels 9 --designer fp4-e2m1", "15 levels"),
         ("--source gaussian --levels 9 --held-out 0.1", "samples from a file"),
         ("--source cauchy --levels 4", "no finite variance"),
-        ("--source gamma --levels 4 --param shape=-1", "shape"),
+        ("--source gamma --levels 4 --param shape=-1", "Shape is NaN"),
         ("--source gaussian --levels 4 --start odd", "`uniform`, `quantile` or `compander`"),
         ("--source gaussian --bits 2 --designer ecsq --start quantile", "`best`, `odd` or `even`"),
         ("--source gaussian --levels 4 --dim 2", "--dim is for vectors"),
