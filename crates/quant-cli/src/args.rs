@@ -44,7 +44,8 @@ pub enum Command {
 #[command(after_help = "\
 Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed scales),
          lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row);
-         each family with 2 to 8 bits.
+         each family with 2 to 8 bits;
+         iq4_nl, q4_0, q8_0 (blocks of 32 with an f16 scale, for --to gguf).
 
 Patterns: a glob over the whole tensor name in which * also crosses dots (\"*q_proj*\"), a module that stands for
 everything below it (model.layers.0), or re: and a regular expression (\"re:layers\\.[0-3]\\.\").
@@ -52,13 +53,14 @@ everything below it (model.layers.0), or re: and a regular expression (\"re:laye
 Examples:
   quant quantize SmolLM2-135M smollm2-nf4 --preset nf4
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
+  quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
 pub struct Quantize {
     /// A model folder (config.json, safetensors), one .safetensors file, or a .gguf file.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// Where to write: a folder when IN is a folder, else one .safetensors file. Must not exist.
+    /// Where to write: a folder when IN is a folder, else one .safetensors file, or one .gguf file with `--to gguf`. Must not exist.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
     /// Which codebook; see below.
@@ -76,7 +78,7 @@ pub struct Quantize {
     /// Quantize the scales too: 8 bits each, with one f32 per 256 scales.
     #[arg(long)]
     pub double_quant: bool,
-    /// What to write: packed codes, a folder for transformers with bitsandbytes, or decoded weights.
+    /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, or a GGUF file for llama.cpp.
     #[arg(long, default_value = "native")]
     pub to: To,
     /// Number format of the quantized tensors with `--to dense`; each one's own otherwise. Other tensors stay as they are.
@@ -192,6 +194,8 @@ pub enum To {
     Bitsandbytes,
     /// Decoded weights that any runtime loads.
     Dense,
+    /// A GGUF file for llama.cpp, made of a GGUF file; names, tokenizer and all metadata are kept.
+    Gguf,
 }
 
 /// A float format.

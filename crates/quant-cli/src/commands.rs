@@ -49,6 +49,7 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
         (_, Some(_)) => return Err(Error::Refused("--dtype is for --to dense only".into())),
         (To::Native, None) => Target::Native,
         (To::Bitsandbytes, None) => Target::Bitsandbytes,
+        (To::Gguf, None) => Target::Gguf,
     };
     Ok(Options {
         recipe: recipe(arguments)?,
@@ -116,7 +117,8 @@ fn list_substitutions(report: &Report) {
 /// What a newcomer would otherwise find out from a loader.
 fn advise(report: &Report, options: &Options) {
     let totals = &report.totals;
-    if totals.output_len_bytes > totals.source_len_bytes && options.target != (Target::Dense { dtype: None }) {
+    let is_decoded = !matches!(options.target, Target::Dense { dtype: None } | Target::Gguf);
+    if totals.output_len_bytes > totals.source_len_bytes && is_decoded {
         eprintln!(
             "note: the output is larger than the source: tensors that are not quantized are carried over in full \
              precision, GGUF blocks as F32"

@@ -121,6 +121,7 @@ fn quantize_finite<B: Backend>(backend: &B, matrix: Matrix<'_>, recipe: &Recipe)
     let (codebooks, scales) = codebooks_and_scales(backend, matrix, grouping, recipe)?;
     let double_quantized = scales.as_ref().filter(|_| recipe.double_quant).map(|s| DoubleQuantized::new(s));
     let scales = double_quantized.as_ref().map(DoubleQuantized::decode).or(scales).map(flush_all);
+    let scales = if recipe.half_scales { scales.map(round_to_half) } else { scales };
     let mut quantized = Quantized {
         bit_width: recipe.bit_width,
         grouping,
@@ -140,6 +141,14 @@ fn quantize_finite<B: Backend>(backend: &B, matrix: Matrix<'_>, recipe: &Recipe)
 /// A subnormal scale would be zero on some devices and not on others, and a zero scale has a meaning of its own.
 fn flush_all(mut scales: Vec<f32>) -> Vec<f32> {
     scales.iter_mut().for_each(|s| *s = flush(*s));
+    scales
+}
+
+/// Scales as an f16 holds them, so that codes are nearest for the scales a decoder will use; the largest finite f16
+/// stands for all beyond it.
+fn round_to_half(mut scales: Vec<f32>) -> Vec<f32> {
+    let most = half::f16::MAX.to_f32();
+    scales.iter_mut().for_each(|s| *s = half::f16::from_f32(s.clamp(-most, most)).to_f32());
     scales
 }
 

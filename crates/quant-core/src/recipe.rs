@@ -8,6 +8,13 @@ use crate::design::{float_format, normal_float, uniform};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
 
+/// The levels of llama.cpp's `IQ4_NL` (its `kvalues_iq4nl`), a compile-time constant in every one of its backends.
+pub const IQ4_NL_LEVELS: [f32; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
+
+/// Samples in a block of llama.cpp's `IQ4_NL`, `Q4_0` and `Q8_0`.
+pub const GGML_BLOCK_LEN: usize = 32;
+
 /// Where the levels come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodebookRule {
@@ -17,6 +24,8 @@ pub enum CodebookRule {
     Float,
     /// The signed integers: fixed, uniform.
     Integer,
+    /// The 16 levels that llama.cpp's `IQ4_NL` is decoded with: fixed.
+    Iq4Nl,
     /// Designed from the samples of the whole matrix: least squared error.
     Lloyd,
     /// Exact 1-D k-means of every row.
@@ -24,17 +33,18 @@ pub enum CodebookRule {
 }
 
 impl CodebookRule {
-    const ALL: [(Self, &'static str, &'static str); 5] = [
+    const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::NormalFloat, "nf", ""),
         (Self::Float, "fp", ""),
         (Self::Integer, "int", ""),
+        (Self::Iq4Nl, "iq", "_nl"),
         (Self::Lloyd, "lloyd", ""),
         (Self::KmeansRow, "kmeans", "-row"),
     ];
 
     /// True when levels do not depend on the samples.
     pub fn is_fixed(self) -> bool {
-        matches!(self, Self::NormalFloat | Self::Float | Self::Integer)
+        matches!(self, Self::NormalFloat | Self::Float | Self::Integer | Self::Iq4Nl)
     }
 
     /// The levels of a fixed codebook, ascending; `None` for a designed one.
@@ -44,6 +54,7 @@ impl CodebookRule {
             Self::NormalFloat => Some(normal_float::levels(bits)),
             Self::Float => Some(float_format::fp_levels(bits)),
             Self::Integer => Some(uniform::integer_levels(bits)),
+            Self::Iq4Nl => Some(IQ4_NL_LEVELS.to_vec()),
             Self::Lloyd | Self::KmeansRow => None,
         }
     }
@@ -62,6 +73,8 @@ pub struct Recipe {
     pub scale: Option<ScaleRule>,
     /// Whether scales are quantized in their turn.
     pub double_quant: bool,
+    /// Whether scales are rounded to f16, and integers are whole ones: what blocks of llama.cpp hold.
+    pub half_scales: bool,
 }
 
 /// Why a recipe was refused.
@@ -69,12 +82,24 @@ pub struct Recipe {
 pub enum RecipeError {
     /// No such preset.
     #[error(
-        "unknown preset \"{0}\"; presets are nf4, nf3, fp4, int4, lloyd4, lloyd3, kmeans4-row, kmeans3-row, each with 2 to 8 bits"
+        "unknown preset \"{0}\"; presets are nf4, nf3, fp4, int4, lloyd4, lloyd3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, and iq4_nl, q4_0, q8_0"
     )]
     UnknownPreset(String),
     /// Fewer than 2 or more than 8 bits.
     #[error("{0} bits per code; the allowed range is 2 to 8")]
     BitsOutOfRange(u32),
+    /// A codebook that exists at one width only.
+    #[error("{name} has 4 bits and no others")]
+    BitsFixed {
+        /// The recipe's name.
+        name: String,
+    },
+    /// f16 scales that would be quantized once more.
+    #[error("{name} stores its scales as f16; they are not quantized once more")]
+    HalfScales {
+        /// The recipe's name.
+        name: String,
+    },
     /// A group of no sample.
     #[error("a group of 0 samples; a group has at least 1 sample")]
     EmptyGroup,
@@ -100,13 +125,19 @@ impl Recipe {
     /// assert!(Recipe::preset("nf9").is_err());
     /// ```
     pub fn preset(name: &str) -> Result<Self, RecipeError> {
+        match name {
+            "iq4_nl" => return Ok(Self::ggml(CodebookRule::Iq4Nl, 4, ScaleRule::SignedSearch)),
+            "q4_0" => return Ok(Self::ggml(CodebookRule::Integer, 4, ScaleRule::SignedSearch)),
+            "q8_0" => return Ok(Self::ggml(CodebookRule::Integer, 8, ScaleRule::Absmax)),
+            _ => {}
+        }
         let unknown = || RecipeError::UnknownPreset(name.into());
         let family = |(rule, prefix, suffix): &(CodebookRule, &str, &str)| {
             let bits: u32 = name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()?;
             Some((*rule, bits))
         };
         let (codebook, bits) = CodebookRule::ALL.iter().find_map(family).ok_or_else(unknown)?;
-        if !(2..=8).contains(&bits) {
+        if !(2..=8).contains(&bits) || codebook == CodebookRule::Iq4Nl {
             return Err(unknown());
         }
         let group = match codebook {
@@ -116,13 +147,23 @@ impl Recipe {
         };
         let bit_width = BitWidth::new(bits).expect("2 to 8 was checked");
         let scale = codebook.is_fixed().then_some(ScaleRule::SignedSearch);
-        Ok(Self { codebook, bit_width, group, scale, double_quant: false })
+        Ok(Self { codebook, bit_width, group, scale, double_quant: false, half_scales: false })
+    }
+
+    /// What a block of llama.cpp holds.
+    fn ggml(codebook: CodebookRule, bits: u32, rule: ScaleRule) -> Self {
+        let bit_width = BitWidth::new(bits).expect("4 or 8");
+        let group = GroupLength::Samples(GGML_BLOCK_LEN);
+        Self { codebook, bit_width, group, scale: Some(rule), double_quant: false, half_scales: true }
     }
 
     /// The same with another bit width.
     pub fn with_bits(mut self, bits: u32) -> Result<Self, RecipeError> {
         if !(2..=8).contains(&bits) {
             return Err(RecipeError::BitsOutOfRange(bits));
+        }
+        if self.codebook == CodebookRule::Iq4Nl && bits != 4 {
+            return Err(RecipeError::BitsFixed { name: self.family_name() });
         }
         self.bit_width = BitWidth::new(bits).expect("2 to 8 was checked");
         Ok(self)
@@ -155,6 +196,9 @@ impl Recipe {
         if !self.needs_scales() {
             return Err(RecipeError::NoScales { name: self.family_name() });
         }
+        if self.half_scales {
+            return Err(RecipeError::HalfScales { name: self.family_name() });
+        }
         self.double_quant = true;
         Ok(self)
     }
@@ -183,7 +227,12 @@ impl Recipe {
 
     /// The fixed codebook, stored; `None` for a designed one.
     pub fn fixed_codebooks(&self) -> Option<Codebooks> {
-        let levels = self.codebook.fixed_levels(self.bit_width)?;
+        let mut levels = self.codebook.fixed_levels(self.bit_width)?;
+        if self.half_scales && self.codebook == CodebookRule::Integer {
+            // Whole numbers: an f16 scale times one of them is exact in f32, as in the runtime.
+            let half = (levels.len() / 2) as f32;
+            levels = (0..levels.len()).map(|code| code as f32 - half).collect();
+        }
         Some(Codebooks::from_levels(self.bit_width.level_count(), [levels]))
     }
 }
@@ -198,6 +247,10 @@ impl std::fmt::Display for Recipe {
             GroupLength::Tensor => write!(f, " group tensor")?,
         }
         write!(f, " {}", scale.name())?;
-        if self.double_quant { write!(f, " double-quant") } else { Ok(()) }
+        match (self.double_quant, self.half_scales) {
+            (true, _) => write!(f, " double-quant"),
+            (false, true) => write!(f, " f16-scales"),
+            (false, false) => Ok(()),
+        }
     }
 }

@@ -110,7 +110,7 @@ fn read_metadata<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<Vec<(Str
     Ok(metadata)
 }
 
-fn alignment(metadata: &[(String, Value)]) -> Result<u64, GgufError> {
+pub(crate) fn alignment(metadata: &[(String, Value)]) -> Result<u64, GgufError> {
     match find(metadata, "general.alignment") {
         None => Ok(ALIGNMENT_DEFAULT),
         Some(Value::U32(alignment)) if alignment.is_power_of_two() => Ok((*alignment).into()),
@@ -154,7 +154,7 @@ fn read_tensor<R: Read>(reader: &mut Reader<R>, name: String, alignment: u64) ->
 }
 
 /// The bytes that `shape` of `ggml_type` takes.
-fn byte_len(ggml_type: GgmlType, shape: &[u64]) -> Result<u64, TensorProblem> {
+pub(crate) fn byte_len(ggml_type: GgmlType, shape: &[u64]) -> Result<u64, TensorProblem> {
     if shape.contains(&0) {
         return Err(TensorProblem::ZeroLength { shape: shape.to_vec() });
     }

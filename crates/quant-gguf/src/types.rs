@@ -1,4 +1,4 @@
-//! The ggml tensor types: id, name, block geometry, and which of them candle decodes.
+//! The ggml tensor types: id, name, block geometry, and which of them can be decoded.
 
 use candle_core::quantized::GgmlDType;
 
@@ -55,7 +55,7 @@ struct Row {
     block_len: usize,
     /// Bytes of one block.
     block_byte_len: usize,
-    /// candle's decoder; `None` where it has none.
+    /// candle's decoder; `None` where it has none. IQ4_NL is decoded here.
     ///
     /// Q8_1 has one, but is left out: it never occurs in files, and readers disagree on its size (36 or 40 bytes).
     decoder: Option<GgmlDType>,
@@ -140,7 +140,7 @@ impl GgmlType {
 
     /// True when [`crate::dequantize`] can turn this type into f32.
     pub fn is_decodable(self) -> bool {
-        self.row().decoder.is_some()
+        self == Self::IQ4_NL || self.row().decoder.is_some()
     }
 
     /// candle's name for the type, where candle decodes it.

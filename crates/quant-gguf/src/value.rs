@@ -156,6 +156,73 @@ fn many<R: Read, T>(
     (0..count).map(|_| read_one(reader)).collect()
 }
 
+/// Appends text as it is stored: its length in bytes, then the bytes.
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// Appends the type of a value and the value.
+pub(crate) fn write(value: &Value, out: &mut Vec<u8>) {
+    fn plain<const N: usize>(id: u32, bytes: [u8; N], out: &mut Vec<u8>) {
+        out.extend(id.to_le_bytes());
+        out.extend(bytes);
+    }
+    match value {
+        Value::U8(v) => plain(0, v.to_le_bytes(), out),
+        Value::I8(v) => plain(1, v.to_le_bytes(), out),
+        Value::U16(v) => plain(2, v.to_le_bytes(), out),
+        Value::I16(v) => plain(3, v.to_le_bytes(), out),
+        Value::U32(v) => plain(4, v.to_le_bytes(), out),
+        Value::I32(v) => plain(5, v.to_le_bytes(), out),
+        Value::F32(v) => plain(6, v.to_le_bytes(), out),
+        Value::Bool(v) => plain(7, [u8::from(*v)], out),
+        Value::String(v) => {
+            out.extend(8u32.to_le_bytes());
+            write_string(v, out);
+        }
+        Value::Array(v) => {
+            out.extend(9u32.to_le_bytes());
+            write_array(v, out);
+        }
+        Value::U64(v) => plain(10, v.to_le_bytes(), out),
+        Value::I64(v) => plain(11, v.to_le_bytes(), out),
+        Value::F64(v) => plain(12, v.to_le_bytes(), out),
+    }
+}
+
+fn write_array(array: &Array, out: &mut Vec<u8>) {
+    fn plain<T: Copy, const N: usize>(id: u32, values: &[T], to: fn(T) -> [u8; N], out: &mut Vec<u8>) {
+        begin(id, values.len(), out);
+        values.iter().for_each(|&v| out.extend(to(v)));
+    }
+    fn begin(id: u32, count: usize, out: &mut Vec<u8>) {
+        out.extend(id.to_le_bytes());
+        out.extend((count as u64).to_le_bytes());
+    }
+    match array {
+        Array::U8(v) => plain(0, v, u8::to_le_bytes, out),
+        Array::I8(v) => plain(1, v, i8::to_le_bytes, out),
+        Array::U16(v) => plain(2, v, u16::to_le_bytes, out),
+        Array::I16(v) => plain(3, v, i16::to_le_bytes, out),
+        Array::U32(v) => plain(4, v, u32::to_le_bytes, out),
+        Array::I32(v) => plain(5, v, i32::to_le_bytes, out),
+        Array::F32(v) => plain(6, v, f32::to_le_bytes, out),
+        Array::Bool(v) => plain(7, v, |v| [u8::from(v)], out),
+        Array::String(v) => {
+            begin(8, v.len(), out);
+            v.iter().for_each(|text| write_string(text, out));
+        }
+        Array::Array(v) => {
+            begin(9, v.len(), out);
+            v.iter().for_each(|array| write_array(array, out));
+        }
+        Array::U64(v) => plain(10, v, u64::to_le_bytes, out),
+        Array::I64(v) => plain(11, v, i64::to_le_bytes, out),
+        Array::F64(v) => plain(12, v, f64::to_le_bytes, out),
+    }
+}
+
 fn truth(key: &str, value: u8) -> Result<bool, GgufError> {
     match value {
         0 => Ok(false),

@@ -100,6 +100,7 @@ const GOLDEN: &[GoldenRow] = &[
     (GgmlType::Q5_0, &[0], [5.25, 4.5, -4.5, -4.5], 0x363c_d60e_8510_4422),
     (GgmlType::Q5_1, &[0, 2], [2.9375, 2.9375, 5.125, 8.875], 0xedc6_2117_c6e2_2538),
     (GgmlType::Q8_0, &[0], [-43.875, -35.25, -87.75, -39.75], 0xcf8a_6d0d_013f_a1ce),
+    (GgmlType::IQ4_NL, &[0], [14.25, -31.125, 39.75, 84.75], 0x8e15_d63c_4d6d_b163),
     (GgmlType::Q2_K, &[80, 82], [1.875, 1.875, 3.5, 0.75], 0x51d4_e1af_7bfc_eba1),
     (GgmlType::Q3_K, &[108], [4.5, -4.5, 33.0, -9.0], 0xd610_e5f1_2332_6fa9),
     (GgmlType::Q4_K, &[0, 2], [76.5, 76.5, 283.625, 213.625], 0x43d8_6860_b3fe_ba01),
@@ -135,6 +136,6 @@ fn misaligned_bytes_decode_alike() {
 
 #[test]
 fn types_without_a_decoder_are_named() {
-    let error = dequantize(GgmlType::IQ4_NL, &[0; 18], &mut [0.0; 32]).unwrap_err();
-    assert_eq!(error.to_string(), "ggml type IQ4_NL cannot be decoded");
+    let error = dequantize(GgmlType::IQ4_XS, &[0; 136], &mut [0.0; 256]).unwrap_err();
+    assert_eq!(error.to_string(), "ggml type IQ4_XS cannot be decoded");
 }

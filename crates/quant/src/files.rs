@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, Source, StoredDtype};
 use crate::error::Error;
 use crate::outputs::bitsandbytes::{TIED_HEADS, TRANSPOSED_KEY};
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor};
-use crate::outputs::{Piece, Subject, Target, bitsandbytes, dense};
+use crate::outputs::{Piece, Subject, Target, bitsandbytes, dense, gguf};
 use crate::pipeline::Options;
 use crate::plan::{Action, Plan};
 
@@ -39,7 +39,7 @@ struct Slot {
     len: u64,
 }
 
-/// One safetensors file to be.
+/// One file to be.
 #[derive(Debug)]
 struct OutputFile {
     name: String,
@@ -58,6 +58,8 @@ pub(crate) struct OutputFiles {
     /// Files of the source folder carried over, relative.
     carried: Vec<PathBuf>,
     single: Option<String>,
+    /// Whether ggml blocks are carried over as they are; safetensors has no word for them.
+    keeps_blocks: bool,
 }
 
 /// A safetensors file to lay out.
@@ -75,7 +77,7 @@ impl OutputFiles {
     /// is a file itself.
     pub fn new(plans: Vec<FilePlan>, pieces: &[Vec<Piece>], single: Option<String>) -> Result<Self, Error> {
         let slots = vec![vec![]; pieces.len()];
-        let mut laid_out = Self { files: vec![], slots, texts: vec![], carried: vec![], single };
+        let mut laid_out = Self { files: vec![], slots, texts: vec![], carried: vec![], single, keeps_blocks: false };
         for plan in plans {
             laid_out.lay_out(plan, pieces)?;
         }
@@ -89,6 +91,9 @@ impl OutputFiles {
 
     /// The files of a quantized checkpoint.
     pub fn of_run(checkpoint: &Checkpoint, plan: &Plan, options: &Options, output: &Path) -> Result<Self, Error> {
+        if options.target == Target::Gguf {
+            return Ok(Self::of_gguf(gguf::layout(checkpoint, plan, &options.recipe, output)?, file_name(output)?));
+        }
         let plans = file_plans(checkpoint, |shard| metadata(checkpoint, plan, options, shard));
         let single = single_name(checkpoint, output)?;
         let mut files = Self::new(plans, &all_pieces(checkpoint, plan, options), single)?;
@@ -100,6 +105,14 @@ impl OutputFiles {
             files.replace_config(&bitsandbytes::config(config, &options.recipe, dense_modules(checkpoint, plan)));
         }
         Ok(files)
+    }
+
+    /// One GGUF file.
+    fn of_gguf(layout: quant_gguf::FileLayout, name: String) -> Self {
+        let slot = |p: &quant_gguf::TensorPlace| vec![Slot { file: 0, offset: p.offset, len: p.byte_len }];
+        let slots = layout.places.iter().map(slot).collect();
+        let files = vec![OutputFile { name: name.clone(), len: layout.byte_len, header: layout.header }];
+        Self { files, slots, texts: vec![], carried: vec![], single: Some(name), keeps_blocks: true }
     }
 
     /// Carries `side_files` of the source folder over.
@@ -223,7 +236,7 @@ impl OutputFiles {
     pub fn copy(&self, folder: &Path, tensor: usize, checkpoint: &Checkpoint, source: usize) -> Result<u32, Error> {
         let slot = &self.slots[tensor][0];
         let dtype = &checkpoint.tensors()[source].dtype;
-        if matches!(dtype, StoredDtype::Ggml(_)) && dtype.float().is_some() {
+        if matches!(dtype, StoredDtype::Ggml(_)) && dtype.float().is_some() && !self.keeps_blocks {
             return Ok(self.write(folder, tensor, &[checkpoint.read_samples(source)?])?[0]);
         }
         let (path, file) = self.open(folder, slot)?;
@@ -325,7 +338,7 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
                 metadata.insert(TRANSPOSED_KEY.into(), serde_json::to_string(&transposed).expect("plain data"));
             }
         }
-        Target::Dense { .. } => {}
+        Target::Dense { .. } | Target::Gguf => {}
         Target::Native => {
             let mut manifest = Manifest::new(&options.recipe);
             for (entry, action) in checkpoint.tensors().iter().zip(&plan.actions).filter(|(t, _)| t.shard == shard) {

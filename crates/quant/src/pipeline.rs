@@ -13,7 +13,6 @@ use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
 use crate::files::OutputFiles;
-use crate::outputs::dense::carried_len_bytes;
 use crate::outputs::{Subject, Target};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
@@ -88,9 +87,14 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
     let report = |(entry, action): (&crate::checkpoint::TensorEntry, &Action)| {
         let (name, shape, dtype) = (&entry.name, &entry.shape, entry.dtype.name());
         match action {
-            Action::Dense { reason, substituted } => {
-                TensorReport::dense(name, shape, &dtype, 8 * carried_len_bytes(entry), reason.clone(), *substituted)
-            }
+            Action::Dense { reason, substituted } => TensorReport::dense(
+                name,
+                shape,
+                &dtype,
+                8 * options.target.carried_len_bytes(entry),
+                reason.clone(),
+                *substituted,
+            ),
             Action::Quantize(matrices) => {
                 let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };
                 let bits = options.target.rate_bits(&subject);
@@ -267,7 +271,7 @@ impl Job<'_> {
         let Action::Dense { reason, substituted } = &self.plan.actions[index] else {
             unreachable!("only dense tensors are copied")
         };
-        let (dtype, bits) = (entry.dtype.name(), 8 * carried_len_bytes(entry));
+        let (dtype, bits) = (entry.dtype.name(), 8 * self.options.target.carried_len_bytes(entry));
         TensorReport::dense(&entry.name, &entry.shape, &dtype, bits, reason.clone(), *substituted)
     }
 }

@@ -6,9 +6,9 @@ use quant_core::recipe::Recipe;
 
 use crate::checkpoint::{Checkpoint, StoredDtype, TensorEntry};
 use crate::error::Error;
-use crate::outputs::Target;
-use crate::outputs::dense::{carried_len_bytes, plain_dtype};
+use crate::outputs::dense::plain_dtype;
 use crate::outputs::manifest::KEY;
+use crate::outputs::{Subject, Target};
 use crate::select::Selection;
 
 /// The matrices of a tensor that is quantized.
@@ -60,7 +60,9 @@ impl Plan {
         let conv1d = has_conv1d_weights(tensors);
         let actions: Vec<Action> = tensors.iter().map(|t| action(t, recipe, target, selection, conv1d)).collect();
         let plan = Self { actions };
-        plan.refuse_undecodable(checkpoint)?;
+        if *target != Target::Gguf {
+            plan.refuse_undecodable(checkpoint)?;
+        }
         if strict {
             plan.refuse_substitutions(checkpoint)?;
         }
@@ -141,13 +143,20 @@ fn action(entry: &TensorEntry, recipe: &Recipe, target: &Target, selection: &Sel
 
 /// Why a tensor that has matrices is better left dense.
 fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, target: &Target) -> Option<String> {
-    let quantized = planned_bits(matrices, recipe);
-    if quantized.total_bits() >= 8 * carried_len_bytes(entry) {
-        let dense_rate = 8.0 * carried_len_bytes(entry) as f64 / quantized.weight_count as f64;
-        return Some(format!(
-            "{:.1} bits per weight with its side information, {dense_rate:.1} dense",
-            quantized.rate()
-        ));
+    if *target == Target::Gguf
+        && let Some(reason) = target.reason_against(&entry.name, matrices, recipe)
+    {
+        return Some(reason);
+    }
+    let planned = match target {
+        Target::Gguf => target.rate_bits(&Subject { entry, matrices: *matrices, recipe }),
+        _ => planned_bits(matrices, recipe).total_bits(),
+    };
+    let dense = 8 * target.carried_len_bytes(entry);
+    if planned >= dense {
+        let rate = |bits: u64| bits as f64 / entry.sample_count() as f64;
+        let (planned, dense) = (rate(planned), rate(dense));
+        return Some(format!("{planned:.1} bits per weight with its side information, {dense:.1} dense"));
     }
     target.reason_against(&entry.name, matrices, recipe)
 }

@@ -2,6 +2,7 @@
 
 pub mod bitsandbytes;
 pub mod dense;
+pub mod gguf;
 pub mod manifest;
 pub mod native;
 
@@ -25,6 +26,8 @@ pub enum Target {
         /// Their dtype; each tensor's own when `None`.
         dtype: Option<Dtype>,
     },
+    /// A GGUF file of ggml blocks, which llama.cpp loads.
+    Gguf,
 }
 
 /// One stored tensor of the output.
@@ -61,19 +64,22 @@ pub struct Subject<'a> {
 }
 
 impl Target {
-    /// `native`, `bitsandbytes` or `dense`.
+    /// `native`, `bitsandbytes`, `dense` or `gguf`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Bitsandbytes => "bitsandbytes",
             Self::Dense { .. } => "dense",
+            Self::Gguf => "gguf",
         }
     }
 
     /// Refuses a recipe or a source that the target cannot express at all.
     pub fn check_recipe(&self, checkpoint: &Checkpoint, recipe: &Recipe) -> Result<(), Error> {
-        if *self != Self::Bitsandbytes {
-            return Ok(());
+        match self {
+            Self::Native | Self::Dense { .. } => return Ok(()),
+            Self::Gguf => return gguf::check_recipe(checkpoint, recipe),
+            Self::Bitsandbytes => {}
         }
         if checkpoint.source() != Source::Folder || checkpoint.config().is_none() {
             let path = checkpoint.path().display();
@@ -86,6 +92,7 @@ impl Target {
     pub fn reason_against(&self, name: &str, matrices: &Matrices, recipe: &Recipe) -> Option<String> {
         match self {
             Self::Bitsandbytes => bitsandbytes::reason_against(name, matrices, recipe),
+            Self::Gguf => gguf::reason_against(matrices),
             Self::Native | Self::Dense { .. } => None,
         }
     }
@@ -96,6 +103,7 @@ impl Target {
             Self::Native => native::pieces(subject),
             Self::Bitsandbytes => bitsandbytes::pieces(subject),
             Self::Dense { dtype } => vec![dense::piece(subject, *dtype)],
+            Self::Gguf => vec![gguf::piece(subject)],
         }
     }
 
@@ -109,11 +117,17 @@ impl Target {
         8 * pieces.iter().map(|piece| piece.byte_len() as u64).sum::<u64>()
     }
 
+    /// Bytes that a tensor takes when it is carried over: GGUF keeps its blocks, all others hold them decoded.
+    pub fn carried_len_bytes(&self, entry: &TensorEntry) -> u64 {
+        if *self == Self::Gguf { entry.byte_len } else { dense::carried_len_bytes(entry) }
+    }
+
     /// The data of those pieces; native and bitsandbytes re-order codes and scales, dense needs [`dense::bytes`].
     pub(crate) fn bytes(&self, subject: &Subject<'_>, quantized: &[Quantized]) -> Vec<Vec<u8>> {
         match self {
             Self::Native => native::bytes(quantized),
             Self::Bitsandbytes => bitsandbytes::bytes(subject, quantized),
+            Self::Gguf => vec![gguf::bytes(subject.recipe, quantized)],
             Self::Dense { .. } => unreachable!("dense output is decoded by the device"),
         }
     }

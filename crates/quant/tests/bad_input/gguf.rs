@@ -103,7 +103,7 @@ fn tensors() -> Vec<Case> {
         tensor("shape overflow", &[1 << 32, 1 << 32], 0, 4, &[NAME, "\"w\"", "[4294967296, 4294967296]", "overflows"]),
         tensor("unknown type", &[4], 4, 16, &[NAME, "\"w\"", "unknown ggml type 4", "Q4_0 (2)"]),
         tensor("ragged row", &[33, 2], 2, 36, &[NAME, "\"w\"", "rows of 33", "32", "Q4_0"]),
-        tensor("a type without decoder", &[32], 20, 18, &[NAME, "\"w\"", "IQ4_NL", "F32, F16 or BF16"]),
+        tensor("a type without decoder", &[256], 23, 136, &[NAME, "\"w\"", "IQ4_XS", "F32, F16 or BF16"]),
     ]
 }
 
