@@ -1,0 +1,1 @@
+//! What does a model compute, and what does quantization change in it?
