@@ -6,6 +6,7 @@ mod curve;
 mod design;
 mod designer;
 mod json;
+mod model;
 mod params;
 mod plot;
 mod progress;

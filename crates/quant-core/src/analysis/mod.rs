@@ -18,11 +18,13 @@
 #[cfg(feature = "linear-algebra")]
 mod alignment_max;
 mod concentration;
+mod gaussian;
 mod prediction;
 
 #[cfg(feature = "linear-algebra")]
 pub use alignment_max::{alignment_max, alignment_max_blocks, alignment_max_of_output};
 pub use concentration::{Sharing, concentration, concentration_grouped};
+pub use gaussian::gaussian_concentration;
 pub use prediction::{Branches, Factors, measured_sqnr};
 
 use crate::dense::Dense;
