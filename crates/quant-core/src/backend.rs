@@ -10,6 +10,7 @@ use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
 use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
+use crate::transform::{Blocks, Hadamard};
 
 /// How a matrix is encoded: everything a decoder needs but the codes.
 #[derive(Clone, Copy, Debug)]
@@ -179,4 +180,21 @@ pub trait Backend {
         weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault>;
+
+    /// Replaces each row of `rotation.width()` samples by H·diag(signs)·x/√d. Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Self::Fault> {
+        crate::reference::hadamard(rows, rotation);
+        Ok(())
+    }
+
+    /// Replaces each block x_b of each row of `blocks.width()` samples by M_b·x_b, entries of M_b rounded to f32.
+    /// Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Self::Fault> {
+        crate::reference::block_transform(rows, blocks);
+        Ok(())
+    }
 }

@@ -6,6 +6,9 @@
 
 pub mod cases;
 pub mod compare;
+mod transforms;
+
+pub use transforms::{block_transform, hadamard};
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
@@ -22,7 +25,8 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds decode distortion value_histogram histogram gather fit_rows);
+            encode_on_thresholds decode distortion value_histogram histogram gather fit_rows
+            hadamard block_transform);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

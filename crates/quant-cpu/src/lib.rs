@@ -9,12 +9,14 @@
 mod absmax_scales;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block_transform;
 mod codes;
 mod decode;
 mod distortion;
 mod encode;
 mod first_not_finite;
 mod fit_rows;
+mod hadamard;
 mod histogram;
 mod level;
 mod samples;
@@ -30,6 +32,7 @@ use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::transform::{Blocks, Hadamard};
 use std::convert::Infallible;
 
 pub use level::SimdLevel;
@@ -173,5 +176,15 @@ impl Backend for Cpu {
         level_count: usize,
     ) -> Result<Codebooks, Infallible> {
         Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))
+    }
+
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {
+        hadamard::hadamard(self, rows, rotation);
+        Ok(())
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Infallible> {
+        block_transform::block_transform(self, rows, blocks);
+        Ok(())
     }
 }

@@ -1,4 +1,5 @@
 //! Tiny models made by transformers (xtask/python/make_eval_fixtures.py) and what it computed with them.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::path::PathBuf;
 
