@@ -3,6 +3,7 @@
 
     make_eval_fixtures.py tiny OUT            three tiny random models with their logits
     make_eval_fixtures.py real MODEL TEXT OUT.json    tokens of a text and ln p of each, by MODEL
+    make_eval_fixtures.py score MODEL TOKENS.json OUT.json    ln p of the committed fixture's tokens, by any MODEL
     make_eval_fixtures.py compare EVAL.json FIXTURE.json    `quant eval --token-file … --json` against them
 """
 
@@ -65,6 +66,19 @@ def real(model, text, out):
         file.write(json.dumps(fixture, separators=(",", ":")) + "\n")
 
 
+def score(model, tokens_out, out):
+    """Tokens of the committed fixture, brought into the model's vocabulary; says whether the fixture is of this model."""
+    fixture = json.load(open(os.path.join(os.path.dirname(__file__), "../../crates/quant-eval/tests/fixtures/smollm2.json")))
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    tokens = torch.tensor([t % loaded.config.vocab_size for t in fixture["tokens"]])
+    with torch.inference_mode():
+        found = likelihoods(loaded(tokens[None]).logits[0].float(), tokens)
+    same = max(abs(a - b) for a, b in zip(found, fixture["log_likelihoods"])) < TOLERANCE
+    print("the committed fixture is", "what transformers computes with this model" if same else "of another model")
+    json.dump(tokens.tolist(), open(tokens_out, "w"))
+    json.dump(dict(log_likelihoods=found), open(out, "w"))
+
+
 def compare(ours, theirs):
     found = json.load(open(ours))["negative_log_likelihoods"]
     expected = [-x for x in json.load(open(theirs))["log_likelihoods"]]
@@ -76,4 +90,4 @@ def compare(ours, theirs):
 
 
 if __name__ == "__main__":
-    {"tiny": tiny, "real": real, "compare": compare}[sys.argv[1]](*sys.argv[2:])
+    {"tiny": tiny, "real": real, "score": score, "compare": compare}[sys.argv[1]](*sys.argv[2:])
