@@ -330,7 +330,7 @@ fn sharing_a_range_never_concentrates_and_one_group_is_a_row() {
         let row = concentration(&rows, symmetry, Sharing::Row);
         assert!(concentration(&rows, symmetry, Sharing::Tensor) < row);
         near(concentration_grouped(&rows, symmetry, 12, &partner) / row, 1.0, LINEAR, "one group");
-        assert!(concentration_grouped(&rows, symmetry, 4, &vec![1.0; 12]) > row, "smaller groups have smaller ranges");
+        assert!(concentration_grouped(&rows, symmetry, 4, &[1.0; 12]) > row, "smaller groups have smaller ranges");
         // By hand for two groups of unequal weight.
         let two = Dense::new(1, 4, vec![1.0, 0.0, 0.0, 2.0]);
         let ranges = if symmetry == Symmetry::Symmetric { [4.0, 16.0] } else { [1.0, 4.0] };

@@ -121,7 +121,7 @@ mod tests {
         };
         for block in [1, 8, 10, 24] {
             let transform = cat::transform(&moment(1), &moment(4), cat::Options::new(block), 5).unwrap();
-            let exact: Vec<f64> = (0..3 * 24).map(|i| (i as f64).cos()).collect();
+            let exact: Vec<f64> = (0..3 * 24).map(|i| f64::from(i).cos()).collect();
             let (mut inputs, mut weights) = (exact.clone(), exact.clone());
             transform.apply(&mut inputs);
             transform.apply_to_weights(&mut weights);

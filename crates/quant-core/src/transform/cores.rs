@@ -52,7 +52,7 @@ impl Core {
         if order == 1 {
             return Some(made(Construction::Sylvester)(vec![1]));
         }
-        if order % 4 != 0 {
+        if !order.is_multiple_of(4) {
             return None;
         }
         paley::first(order)
