@@ -88,9 +88,8 @@ fn kernel(name: &str, source: &str, module: &Module) -> String {
     let accesses: Vec<&str> = bindings.iter().map(|b| b.2).collect();
     let in_order = numbers[0] == 0 && numbers.windows(2).all(|w| w[0] < w[1]);
     let inputs = &accesses[1..accesses.len() - 1];
-    let expected = accesses[0] == "Uniform"
-        && inputs.iter().all(|a| *a == "Read")
-        && accesses[accesses.len() - 1] == "ReadWrite";
+    let expected =
+        accesses[0] == "Uniform" && inputs.iter().all(|a| *a == "Read") && accesses[accesses.len() - 1] == "ReadWrite";
     assert!(in_order && expected, "{name}: bindings are params, then inputs, then one output; found {bindings:?}");
     let [x, y, z] = module.entry_points[0].workgroup_size;
     assert!(y == 1 && z == 1, "{name}: workgroups have one dimension");

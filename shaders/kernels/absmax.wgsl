@@ -1,6 +1,6 @@
 // Bits of the largest magnitude of each segment: a group, or a part of one that is long. Class: exact.
 //
-// magnitudes[r * segments_per_row + g * pieces + p] = bits of max|x| over piece p of group g of row r. The bits of
+// magnitudes[(r * groups_per_row + g) * pieces + p] = bits of max|x| over piece p of group g of row r. The bits of
 // magnitudes compare like the numbers. `lanes` invocations share a segment, a power of 2 up to the workgroup's 256.
 
 //#import samples
@@ -11,6 +11,7 @@ struct AbsmaxParams {
     segment_count: u32,
     group_len: u32,
     groups_per_row: u32,
+    column_offset: u32,
     piece_len: u32,
     pieces: u32,
     lanes: u32,
@@ -34,9 +35,10 @@ fn absmax(
         let piece = segment % params.pieces;
         let row_group = (segment / params.pieces) % params.groups_per_row;
         let row = segment / (params.pieces * params.groups_per_row);
-        let group_start = row_group * params.group_len;
-        let group_end = min(group_start + params.group_len, params.columns);
-        let start = group_start + piece * params.piece_len;
+        // Group bounds counted from the start of the first group, which may lie before the chunk.
+        let first = max(row_group * params.group_len, params.column_offset) - params.column_offset;
+        let group_end = min((row_group + 1u) * params.group_len - params.column_offset, params.columns);
+        let start = first + piece * params.piece_len;
         let end = min(start + params.piece_len, group_end);
         for (var column = start + lane; column < end; column += params.lanes) {
             max_bits = max(max_bits, sample_bits(row * params.columns + column) & 0x7fffffffu);

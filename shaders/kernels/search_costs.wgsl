@@ -14,11 +14,10 @@ struct SearchCostsParams {
     level_count: u32,
     first_step: u32,
     candidate_count: u32,
-    is_shared: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: SearchCostsParams;
-/// For each row, or for all when `is_shared`: the shift of its group, then the span of each candidate.
+/// For each row the shift of its group, then the span of each candidate.
 @group(0) @binding(3) var<storage, read> spans: array<i32>;
 @group(0) @binding(4) var<storage, read_write> costs: array<u32>;
 
@@ -35,7 +34,7 @@ fn search_costs(
     let row = segment / params.segments_per_row;
     let column = (segment % params.segments_per_row) * params.segment_len;
     let count = min(params.segment_len, params.columns - column);
-    let first = select(row, 0u, params.is_shared == 1u) * (params.candidate_count + 1u);
+    let first = row * (params.candidate_count + 1u);
     load_segment(row * params.columns + column, count, spans[first], params.level_count, lane);
     workgroupBarrier();
     for (var i = lane; i < params.candidate_count; i += INVOCATIONS) {

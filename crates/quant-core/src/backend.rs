@@ -105,6 +105,15 @@ pub trait Backend {
     /// What a report calls this device.
     fn name(&self) -> String;
 
+    /// Promises that the samples of `matrix` stay as they are until [`Backend::release`], so that a device may keep a copy
+    /// between verbs. Changes no result.
+    fn hold(&self, matrix: Matrix<'_>) {
+        let _ = matrix;
+    }
+
+    /// Ends the promise of [`Backend::hold`].
+    fn release(&self) {}
+
     /// The first sample that is NaN or infinite. Class: exact.
     fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, Self::Fault>;
 
