@@ -199,6 +199,10 @@ impl Ticket<'_> {
         let failed = |message: String| GpuError::Failed { adapter: unit.facts.name.clone(), message };
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
         let polled = unit.device.poll(wait);
+        if polled.is_err() {
+            // A lost device says so at the next occasion.
+            let _ = unit.device.poll(wgpu::PollType::Poll);
+        }
         unit.check()?;
         polled.map_err(|error| failed(error.to_string()))?;
         let answer = mapped.recv().map_err(|_| failed("the device gave no answer".into()))?;

@@ -146,3 +146,30 @@ fn dtype_number(dtype: Dtype) -> u32 {
         Dtype::Bf16 => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::buffers::Use;
+    use crate::{Gpu, GpuError, GpuOptions};
+    use quant_core::backend::Backend;
+    use quant_core::tensor::Samples;
+
+    fn gpu() -> Gpu {
+        Gpu::new(GpuOptions::default()).expect("an adapter, if only a software one")
+    }
+
+    #[test]
+    fn a_lost_device_is_reported_as_such() {
+        let gpu = gpu();
+        assert_eq!(gpu.first_not_finite(Samples::F32(&[1.0])), Ok(None));
+        gpu.units[0].device.destroy();
+        let fault = gpu.first_not_finite(Samples::F32(&[1.0])).unwrap_err();
+        assert!(matches!(fault, GpuError::DeviceLost { .. }), "{fault}");
+    }
+
+    #[test]
+    fn a_buffer_beyond_the_device_is_out_of_memory() {
+        let fault = gpu().units[0].buffer(Use::Storage, 1 << 45).unwrap_err();
+        assert!(matches!(fault, GpuError::OutOfMemory { .. }), "{fault}");
+    }
+}
