@@ -89,7 +89,8 @@ fn compare(recipes: &[&[&str]]) {
     for recipe in recipes {
         let expected = hashes(&input, &output, recipe, "cpu");
         let quantized = expected.iter().filter(|(_, hash)| !hash.is_empty()).count();
-        assert!(quantized >= 24, "{recipe:?}: only {quantized} tensors were quantized");
+        // Where rows are short, groups of a row or codebooks of a row would not pay, and tensors stay dense.
+        assert!(quantized >= 9, "{recipe:?}: only {quantized} tensors were quantized");
         assert_eq!(hashes(&input, &output, recipe, "gpu"), expected, "{recipe:?}");
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn absmax(gpu: &Gpu, matrix: Matrix<'_>, grouping: Grouping) -> Resul
                 params: bytemuck::bytes_of(&params),
                 inputs: &[Input::Samples(samples.slice(chunk.range(matrix.columns())))],
                 output_len: 4 * segment_count,
+                scratch_len: 0,
                 accumulates: false,
                 workgroups: segment_count.div_ceil(ABSMAX.workgroup_size as usize / lanes),
             })

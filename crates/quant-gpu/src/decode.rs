@@ -61,6 +61,7 @@ pub(crate) fn decode(
                     Input::numbers(scales),
                 ],
                 output_len: part.len(),
+                scratch_len: 0,
                 accumulates: false,
                 workgroups: part.len().div_ceil(4 * DECODE.workgroup_size as usize),
             })

@@ -58,6 +58,7 @@ pub(crate) fn distortion(
                     Input::numbers(scales),
                 ],
                 output_len: 4 * (CODE_COUNT + TILE_WORDS * chunk.len().div_ceil(TILE)),
+                scratch_len: 0,
                 accumulates: true,
                 workgroups: chunk.len().div_ceil(TILE),
             })

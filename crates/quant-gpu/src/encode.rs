@@ -71,6 +71,7 @@ pub(crate) fn encode(
                     Input::numbers(scales),
                 ],
                 output_len: part.len(),
+                scratch_len: 0,
                 accumulates: false,
                 workgroups: part.len().div_ceil(4 * ENCODE.workgroup_size as usize),
             })

@@ -20,6 +20,7 @@ pub(crate) fn first_not_finite(gpu: &Gpu, samples: Samples<'_>) -> Result<Option
                 params: bytemuck::bytes_of(&params),
                 inputs: &[Input::Samples(samples.slice(range.clone()))],
                 output_len: 4,
+                scratch_len: 0,
                 accumulates: true,
                 workgroups: range.len().div_ceil(PER_WORKGROUP),
             })

@@ -53,6 +53,7 @@ pub(crate) fn histogram(
                 params: bytemuck::bytes_of(&params),
                 inputs: &[Input::Samples(samples.slice(chunk.range(matrix.columns()))), Input::numbers(inverse_scales)],
                 output_len: 4 * 3 * bins.count,
+                scratch_len: 0,
                 accumulates: true,
                 workgroups: chunk.len().div_ceil(HISTOGRAM.workgroup_size as usize),
             })

@@ -44,6 +44,8 @@ pub(crate) struct Job<'a> {
     pub(crate) inputs: &'a [Input<'a>],
     /// Bytes of the output, which starts as zeros when `accumulates`.
     pub(crate) output_len: usize,
+    /// Bytes behind the output that the kernel uses and nobody reads.
+    pub(crate) scratch_len: usize,
     pub(crate) accumulates: bool,
     pub(crate) workgroups: usize,
 }
@@ -69,8 +71,9 @@ impl Unit {
             bound.push(self.upload(*input, &mut lent)?);
         }
         let output_len = (job.output_len as u64).next_multiple_of(4);
-        let output = self.lend(Use::Storage, output_len, &mut lent)?;
-        bound.push((output.clone(), output_len));
+        let bound_len = output_len + (job.scratch_len as u64).next_multiple_of(4);
+        let output = self.lend(Use::Storage, bound_len, &mut lent)?;
+        bound.push((output.clone(), bound_len));
         let pipeline = self.pipeline(job.kernel, job.dtype);
         let group = self.bind(job.kernel, &pipeline, &bound);
         let read_back = self.buffer(Use::ReadBack, output_len + TIMESTAMPS_LEN)?;

@@ -24,6 +24,7 @@ mod distortion;
 mod encode;
 mod error;
 mod first_not_finite;
+mod fit_rows_batched;
 mod flow;
 mod held;
 mod histogram;

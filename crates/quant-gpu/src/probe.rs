@@ -22,6 +22,7 @@ pub(crate) fn probe(unit: &Unit) -> Result<(), GpuError> {
         params: bytemuck::bytes_of(&params),
         inputs: &[Input::numbers(&left), Input::numbers(&right)],
         output_len: 4 * COUNT,
+        scratch_len: 0,
         accumulates: false,
         workgroups: COUNT.div_ceil(PRODUCT.workgroup_size as usize),
     };

@@ -112,6 +112,7 @@ fn costs(
                     Input::numbers(&spans),
                 ],
                 output_len: 8 * segment_count * candidate_count,
+                scratch_len: 0,
                 accumulates: false,
                 workgroups: segment_count,
             })

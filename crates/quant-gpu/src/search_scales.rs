@@ -105,6 +105,7 @@ fn search_short(
                     Input::numbers(&search.numerators),
                 ],
                 output_len: 4 * part.len(),
+                scratch_len: 0,
                 accumulates: false,
                 workgroups: part.len(),
             })

@@ -20,6 +20,7 @@ pub(crate) fn value_histogram(gpu: &Gpu, samples: Samples<'_>) -> Result<Vec<u64
                 params: bytemuck::bytes_of(&params),
                 inputs: &[Input::Samples(samples.slice(range.clone()))],
                 output_len: 4 * PATTERN_COUNT,
+                scratch_len: 0,
                 accumulates: true,
                 workgroups: range.len().div_ceil(2 * VALUE_HISTOGRAM.workgroup_size as usize),
             })
