@@ -36,16 +36,30 @@ fn stretched(k: u32, span: i32) -> i32 {
     return (level_table[k] * span + 16384) >> 15u;
 }
 
+/// One step of a search for a place: `below` levels are less than x, and if `below` + `step` are, so many.
+fn advanced(below: u32, step: u32, x: i32, span: i32, level_count: u32) -> u32 {
+    let next = below + step;
+    let is_less = next <= level_count && stretched(min(next, level_count) - 1u, span) < x;
+    return select(below, next, is_less);
+}
+
 /// min_k (x - y_k)^2; `first_step` is the largest power of 2 not above `level_count`.
+///
+/// Steps are written out: software drivers end an invocation's loops after 65,535 iterations in all, nested ones included.
 fn squared_error(x: i32, span: i32, level_count: u32, first_step: u32) -> u32 {
     // Afterwards `below` levels are less than x.
     var below = 0u;
-    for (var step = first_step; step > 0u; step >>= 1u) {
-        let next = below + step;
-        if (next <= level_count && stretched(next - 1u, span) < x) {
-            below = next;
-        }
+    if (first_step > 16u) {
+        below = advanced(below, 256u, x, span, level_count);
+        below = advanced(below, 128u, x, span, level_count);
+        below = advanced(below, 64u, x, span, level_count);
+        below = advanced(below, 32u, x, span, level_count);
     }
+    below = advanced(below, 16u, x, span, level_count);
+    below = advanced(below, 8u, x, span, level_count);
+    below = advanced(below, 4u, x, span, level_count);
+    below = advanced(below, 2u, x, span, level_count);
+    below = advanced(below, 1u, x, span, level_count);
     var error = 0x7fff;
     if (below < level_count) {
         error = stretched(below, span) - x;

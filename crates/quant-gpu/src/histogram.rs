@@ -61,14 +61,18 @@ pub(crate) fn histogram(
         |_, bytes| bytemuck::pod_collect_to_vec::<u8, u32>(bytes),
     )?;
     let mut sums = BinSums::empty(bins);
-    for words in parts {
-        for bin in 0..bins.count {
-            let (low, high) = (words[bins.count + bin], words[2 * bins.count + bin]);
-            sums.counts[bin] += u64::from(words[bin]);
-            sums.sums[bin] += (u64::from(high) << 32 | u64::from(low)) as i64;
-        }
-    }
+    parts.iter().for_each(|words| add_words(&mut sums, words));
     Ok(sums)
+}
+
+/// Adds what a kernel wrote: counts, low halves and high halves of sums.
+pub(crate) fn add_words(sums: &mut BinSums, words: &[u32]) {
+    let count = sums.counts.len();
+    for bin in 0..count {
+        let (low, high) = (words[count + bin], words[2 * count + bin]);
+        sums.counts[bin] += u64::from(words[bin]);
+        sums.sums[bin] += (u64::from(high) << 32 | u64::from(low)) as i64;
+    }
 }
 
 /// Whether no difference to the low end, and no product of one that matters, can be subnormal.

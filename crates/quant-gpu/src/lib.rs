@@ -18,7 +18,9 @@
 mod absmax_scales;
 mod adapter;
 mod buffers;
+mod cell_statistics;
 mod chunk;
+mod copy;
 mod decode;
 mod distortion;
 mod encode;
@@ -65,12 +67,15 @@ pub struct GpuOptions {
     pub depth: usize,
     /// Measure what kernels take on the device; see [`Gpu::take_kernel_times`].
     pub timed: bool,
+    /// Replacements in the WGSL of kernels, each of a text that occurs in it: mutations, which tests must catch.
+    #[doc(hidden)]
+    pub edits: Vec<(String, String)>,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
         let choice = Choice::FromEnvironment;
-        Self { choice, chunk_len_bytes: 32 << 20, grid_width_max: 65_535, depth: 3, timed: false }
+        Self { choice, chunk_len_bytes: 32 << 20, grid_width_max: 65_535, depth: 3, timed: false, edits: Vec::new() }
     }
 }
 
@@ -199,6 +204,10 @@ impl Backend for Gpu {
         bins: &Bins,
     ) -> Result<BinSums, GpuError> {
         histogram::histogram(self, matrix, normalisation, bins)
+    }
+
+    fn cell_statistics(&self, samples: Samples<'_>, thresholds: &[f32], bits: i32) -> Result<BinSums, GpuError> {
+        cell_statistics::cell_statistics(self, samples, thresholds, bits)
     }
 
     fn gather(&self, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Result<Gathered, GpuError> {

@@ -24,6 +24,7 @@ pub(crate) struct Unit {
     /// Workgroups in one direction of a dispatch.
     pub(crate) grid_width: u32,
     pipelines: Mutex<HashMap<(&'static str, u32), wgpu::ComputePipeline>>,
+    edits: Vec<(String, String)>,
     health: Arc<Health>,
 }
 
@@ -61,7 +62,8 @@ impl Unit {
         }));
         let times = timed.then(|| Times::new(queue.get_timestamp_period()));
         let (pool, held, pipelines) = (Pool::default(), Mutex::default(), Mutex::default());
-        Ok(Self { facts, device, queue, pool, held, times, grid_width, pipelines, health })
+        let edits = options.edits.clone();
+        Ok(Self { facts, device, queue, pool, held, times, grid_width, pipelines, edits, health })
     }
 
     /// Fails when the device was lost or refused something.
@@ -119,7 +121,9 @@ impl Unit {
     }
 
     fn compile(&self, kernel: &'static Kernel, dtype: u32) -> wgpu::ComputePipeline {
-        let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
+        let replaced = |text: String, (from, to): &(String, String)| text.replace(from.as_str(), to);
+        let source = self.edits.iter().fold(kernel.source.to_owned(), replaced);
+        let source = wgpu::ShaderSource::Wgsl(source.into());
         let module =
             self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
         let constants = [("DTYPE", f64::from(dtype))];

@@ -145,6 +145,13 @@ impl Backend for Partners {
         )
     }
 
+    fn cell_statistics(&self, samples: Samples<'_>, thresholds: &[f32], bits: i32) -> Result<BinSums, GpuError> {
+        self.either(
+            || self.gpu.cell_statistics(samples, thresholds, bits),
+            || certain(self.cpu.cell_statistics(samples, thresholds, bits)),
+        )
+    }
+
     fn gather(&self, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Result<Gathered, GpuError> {
         Ok(certain(self.cpu.gather(matrix, bins, segments, centre)))
     }
