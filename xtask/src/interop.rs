@@ -123,15 +123,19 @@ impl Bench {
 
     fn generate(&self, recipe: &[&str]) -> Result<()> {
         let theirs = self.quantize("bitsandbytes", &[recipe, &["--to", "bitsandbytes"]].concat())?;
-        let dense = self.quantize("dense", &[recipe, &["--to", "dense", "--dtype", "f32"]].concat())?;
+        let dense = self.quantize("dense", &[recipe, &["--to", "dense"]].concat())?;
         shell::run(self.script("check_bitsandbytes.py").arg(theirs).arg(dense))
     }
 
     fn quantize(&self, name: &str, arguments: &[&str]) -> Result<PathBuf> {
         shell::run(&mut shell::cargo(&["build", "--release", "--locked", "-p", "quant-cli"]))?;
         let output = self.folder.join(name);
+        // Ours, and perhaps of another model: `--overwrite` rightly refuses to lose that one's tokenizer.
+        if output.exists() {
+            std::fs::remove_dir_all(&output).with_context(|| format!("cannot remove {}", output.display()))?;
+        }
         let mut quant = Command::new(shell::root().join("target/release/quant"));
-        shell::run(quant.arg("quantize").arg(&self.model).arg(&output).args(arguments).arg("--overwrite"))?;
+        shell::run(quant.arg("quantize").arg(&self.model).arg(&output).args(arguments))?;
         Ok(output)
     }
 

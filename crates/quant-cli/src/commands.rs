@@ -14,7 +14,7 @@ use quant::{Error, Recipe};
 
 use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
-use crate::{curve, design, json, plot, table};
+use crate::{curve, design, interrupt, json, plot, table};
 
 /// Runs one command.
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -72,6 +72,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
         return dry_run(&checkpoint, arguments, &options);
     }
     let device = Device::open(&arguments.device, arguments.threads)?;
+    interrupt::say_how_to_resume();
     let progress = TerminalProgress::new();
     let report = pipeline::run(&checkpoint, &arguments.output, &options, &device, &progress)?;
     progress.clear();
@@ -130,11 +131,10 @@ fn advise(report: &Report, options: &Options) {
 }
 
 fn dry_run(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) -> anyhow::Result<()> {
-    let tensors = pipeline::dry_run(checkpoint, options)?;
+    let pipeline::DryRun { tensors, output_len_bytes } = pipeline::dry_run(checkpoint, options)?;
     let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plan(&tensors))?;
     if !to_stdout {
-        let output_len = pipeline::output_len_bytes(checkpoint, options)?;
-        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors), output_len));
+        print!("{}", table::plan(&tensors, &rows_by_kind(&tensors), output_len_bytes));
         println!("dry run: nothing was written");
     }
     Ok(())

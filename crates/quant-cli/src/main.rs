@@ -5,6 +5,7 @@ mod commands;
 mod curve;
 mod design;
 mod designer;
+mod interrupt;
 mod json;
 mod params;
 mod plot;

@@ -15,8 +15,10 @@ use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
 use crate::outputs::bitsandbytes::quant_map;
+use crate::outputs::dense::first_overflow;
 use crate::outputs::manifest::{QuantizedTensor, Scales};
 use crate::transpose::transposed;
+use crate::work::fault;
 use find::Finder;
 
 /// One tensor as its user knows it.
@@ -198,13 +200,18 @@ impl DecodedCheckpoint {
     }
 
     /// Refuses decoded weights that `dtype` cannot hold.
-    pub(crate) fn refuse_overflow(&self, index: usize, bytes: &[u8], dtype: Dtype) -> Result<(), Error> {
+    pub(crate) fn refuse_overflow(
+        &self,
+        index: usize,
+        bytes: &[u8],
+        dtype: Dtype,
+        device: &Device,
+    ) -> Result<(), Error> {
         let tensor = &self.tensors[index];
-        let samples = quant_core::tensor::Samples::from_bytes(bytes, dtype).expect("the buffer is aligned");
-        match (0..samples.len()).find(|&i| !samples.get(i).is_finite()) {
-            Some(at) => {
+        match with_backend!(device, backend => first_overflow(backend, bytes, dtype).map_err(|e| fault(backend, &e)))? {
+            Some(found) => {
                 let file = &self.checkpoint.shards()[tensor.shard].path;
-                Err(Error::overflow(file, &tensor.name, at, dtype))
+                Err(Error::overflow(file, &tensor.name, found.index, dtype))
             }
             None => Ok(()),
         }
@@ -253,9 +260,6 @@ fn decode(device: &Device, packed: &[u8], encoding: &Encoding<'_>, dtype: Dtype)
     let sample_count = encoding.grouping.rows() * encoding.grouping.columns();
     let mut bytes = AlignedBytes::zeroed(sample_count * dtype.byte_len());
     let mut samples = SamplesMut::from_bytes(&mut bytes, dtype).expect("the buffer is aligned");
-    with_backend!(device, backend => backend.decode(packed, encoding, &mut samples).map_err(|error| Error::Device {
-        device: backend.name(),
-        message: error.to_string(),
-    }))?;
+    with_backend!(device, backend => backend.decode(packed, encoding, &mut samples).map_err(|e| fault(backend, &e)))?;
     Ok(bytes)
 }

@@ -45,7 +45,7 @@ pub fn run(
             Some(stored) => files.copy(partial.folder(), index, checkpoint, stored).map(|_| ())?,
             None => {
                 let bytes = input.read(index, decoded_dtype(tensor, dtype), device)?;
-                input.refuse_overflow(index, &bytes, decoded_dtype(tensor, dtype))?;
+                input.refuse_overflow(index, &bytes, decoded_dtype(tensor, dtype), device)?;
                 files.write(partial.folder(), index, &[bytes])?;
             }
         }

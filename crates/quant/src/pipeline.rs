@@ -72,9 +72,19 @@ pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint) -> u64 {
     12 * weights.unwrap_or(0) + 200_000_000
 }
 
+/// What a run will make, told before a weight is read.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// Every tensor, with its rate and without its error.
+    pub tensors: Vec<TensorReport>,
+    /// Bytes of tensor data that the run will write.
+    pub output_len_bytes: u64,
+}
+
 /// Sizes and rates without reading a weight.
-pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<Vec<TensorReport>, Error> {
+pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Error> {
     let plan = plan(checkpoint, options)?;
+    let files = OutputFiles::of_run(checkpoint, &plan, options, Path::new("output"))?;
     let report = |(entry, action): (&crate::checkpoint::TensorEntry, &Action)| {
         let (name, shape, dtype) = (&entry.name, &entry.shape, entry.dtype.name());
         match action {
@@ -88,13 +98,8 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<Vec<TensorR
             }
         }
     };
-    Ok(checkpoint.tensors().iter().zip(&plan.actions).map(report).collect())
-}
-
-/// Bytes of tensor data that a run will write.
-pub fn output_len_bytes(checkpoint: &Checkpoint, options: &Options) -> Result<u64, Error> {
-    let plan = plan(checkpoint, options)?;
-    Ok(OutputFiles::of_run(checkpoint, &plan, options, Path::new("output"))?.data_len_bytes())
+    let tensors = checkpoint.tensors().iter().zip(&plan.actions).map(report).collect();
+    Ok(DryRun { tensors, output_len_bytes: files.data_len_bytes() })
 }
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {

@@ -117,22 +117,13 @@ impl Plan {
     }
 }
 
-/// Bits that tensor `entry` will take: quantized by `recipe`, or as stored.
-pub fn planned_bits(entry: &TensorEntry, action: &Action, recipe: &Recipe) -> StoredBits {
-    match action {
-        Action::Quantize(matrices) => {
-            let mut bits = StoredBits::default();
-            for _ in 0..matrices.count {
-                bits.merge(&stored_bits(recipe, matrices.rows, matrices.columns));
-            }
-            bits
-        }
-        Action::Dense { .. } => StoredBits {
-            weight_count: entry.shape.iter().product::<usize>() as u64,
-            dense_bits: 8 * carried_len_bytes(entry),
-            ..StoredBits::default()
-        },
+/// Bits that `matrices` will take when quantized by `recipe`.
+fn planned_bits(matrices: &Matrices, recipe: &Recipe) -> StoredBits {
+    let mut bits = StoredBits::default();
+    for _ in 0..matrices.count {
+        bits.merge(&stored_bits(recipe, matrices.rows, matrices.columns));
     }
+    bits
 }
 
 fn action(entry: &TensorEntry, recipe: &Recipe, target: &Target, selection: &Selection, conv1d: bool) -> Action {
@@ -150,7 +141,7 @@ fn action(entry: &TensorEntry, recipe: &Recipe, target: &Target, selection: &Sel
 
 /// Why a tensor that has matrices is better left dense.
 fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, target: &Target) -> Option<String> {
-    let quantized = planned_bits(entry, &Action::Quantize(*matrices), recipe);
+    let quantized = planned_bits(matrices, recipe);
     if quantized.total_bits() >= 8 * carried_len_bytes(entry) {
         let dense_rate = 8.0 * carried_len_bytes(entry) as f64 / quantized.weight_count as f64;
         return Some(format!(

@@ -64,7 +64,7 @@ pub(crate) fn quantize_tensor<B: Backend>(
     Ok(Done { pieces, report })
 }
 
-fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
+pub(crate) fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
     Error::Device { device: backend.name(), message: error.to_string() }
 }
 

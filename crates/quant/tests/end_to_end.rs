@@ -102,7 +102,8 @@ fn rates_count_everything_that_is_stored() {
         }
         let planned = quant::pipeline::dry_run(&quant::checkpoint::Checkpoint::open(&input).unwrap(), &wanted).unwrap();
         let rates = |tensors: &[quant::report::TensorReport]| tensors.iter().map(|t| t.rate_bits).collect::<Vec<_>>();
-        assert_eq!(rates(&planned), rates(&report.tensors), "a dry run knows the rates");
+        assert_eq!(rates(&planned.tensors), rates(&report.tensors), "a dry run knows the rates");
+        assert_eq!(planned.output_len_bytes, report.totals.output_len_bytes, "a dry run knows the size");
     }
 }
 

@@ -31,4 +31,4 @@ pub mod vector;
 
 pub use constraints::Constraints;
 pub use histogram::{BinSums, Bins, Gathered, SegmentSums, fixed_point, fraction_bits};
-pub use result::{Design, DesignError, StopReason};
+pub use result::{Design, DesignError, StopReason, cell_moments};

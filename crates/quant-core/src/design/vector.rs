@@ -11,7 +11,7 @@ mod residual;
 mod seeding;
 
 pub use lattice::Grid;
-pub use lloyd::{VectorDesign, VectorDesigner};
+pub use lloyd::{VectorDesign, VectorDesigner, split};
 pub use mini_batch::MiniBatch;
 pub use product::ProductCodebook;
 pub use residual::ResidualCodebook;

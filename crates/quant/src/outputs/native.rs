@@ -1,7 +1,7 @@
 //! The native format: for a quantized tensor `P`, `P.codes`, `P.levels` and, where there are scales, `P.scales`.
 //! docs/format.md is its specification.
 
-use quant_core::double_quant::NESTED_LENGTH;
+use quant_core::double_quant::{DoubleQuantized, NESTED_LENGTH};
 use quant_core::grouping::Grouping;
 use quant_core::quantize::Quantized;
 use safetensors::Dtype;
@@ -65,19 +65,16 @@ fn stacked(count: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
-    let join = |part: &dyn Fn(&Quantized) -> Vec<u8>| quantized.iter().flat_map(part).collect::<Vec<u8>>();
-    let mut bytes = vec![join(&|q| q.packed.clone()), join(&|q| f32_bytes(q.codebooks.all_levels()))];
-    match quantized.first() {
-        Some(Quantized { double_quantized: Some(_), .. }) => {
-            let twice = |q: &Quantized| q.double_quantized.clone().expect("one recipe for all matrices");
-            bytes.push(join(&|q| twice(q).codes));
-            bytes.push(join(&|q| f32_bytes(&twice(q).nested_scales)));
-            bytes.push(join(&|q| f32_bytes(&[twice(q).offset])));
-        }
-        Some(Quantized { scales: Some(_), .. }) => {
-            bytes.push(join(&|q| f32_bytes(q.scales.as_deref().expect("one recipe for all matrices"))));
-        }
-        _ => {}
+    let floats = |part: &dyn Fn(&Quantized) -> &[f32]| quantized.iter().flat_map(|q| f32_bytes(part(q))).collect();
+    let packed = quantized.iter().map(|q| q.packed.as_slice()).collect::<Vec<_>>().concat();
+    let mut bytes = vec![packed, floats(&|q| q.codebooks.all_levels())];
+    let twice: Vec<&DoubleQuantized> = quantized.iter().filter_map(|q| q.double_quantized.as_ref()).collect();
+    if !twice.is_empty() {
+        bytes.push(twice.iter().flat_map(|d| d.codes.iter().copied()).collect());
+        bytes.push(twice.iter().flat_map(|d| f32_bytes(&d.nested_scales)).collect());
+        bytes.push(twice.iter().flat_map(|d| d.offset.to_le_bytes()).collect());
+    } else if quantized.iter().any(|q| q.scales.is_some()) {
+        bytes.push(floats(&|q| q.scales.as_deref().expect("one recipe for all matrices")));
     }
     bytes
 }
