@@ -291,8 +291,9 @@ mod tests {
         }
     }
 
-    /// Names and quantile functions.
-    fn distributions() -> [(&'static str, fn(f64) -> f64); 8] {
+    type Quantile = fn(f64) -> f64;
+
+    fn distributions() -> [(&'static str, Quantile); 8] {
         [
             ("logistic", |p| (p / (1.0 - p)).ln()),
             ("laplacian", |p| if p < 0.5 { (2.0 * p).ln() } else { -(2.0 - 2.0 * p).ln() }),
