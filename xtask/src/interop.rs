@@ -20,6 +20,12 @@ pub struct Options {
     /// A Llama as a Hugging Face folder; generated weights otherwise
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// An unquantized GGUF file to quantize in the check of that name; random weights otherwise
+    #[arg(long, value_name = "FILE")]
+    gguf: Option<PathBuf>,
+    /// llama.cpp's `llama-simple`: generates greedily from the GGUF file before and after
+    #[arg(long, value_name = "PATH")]
+    llama: Option<PathBuf>,
     /// Run this check only; may be repeated
     #[arg(long, value_name = "CHECK")]
     only: Vec<Check>,
@@ -37,15 +43,27 @@ enum Check {
     Codes,
     /// A bitsandbytes folder and the dense folder of the same recipe generate the same tokens
     Generate,
+    /// Likelihoods of a text by `quant eval` are those of transformers, for the model given and tiny ones of each architecture
+    Likelihoods,
     /// Quantization speed, ours and that of bitsandbytes, interleaved in one run
     Throughput,
+    /// A GGUF file is read by gguf-py as by us, bit for bit, and by llama.cpp where it is at hand
+    Gguf,
 }
 
 const FIXTURE: &str = "crates/quant/tests/fixtures/bitsandbytes_nf4.safetensors";
+const EVAL_FIXTURES: &str = "crates/quant-eval/tests/fixtures";
 const RECORD: &str = "benches/records/2026-11-22-quantize-throughput.md";
 const LIBRARIES: &str = "import torch, transformers, bitsandbytes, safetensors, numpy";
-const REQUIREMENTS: [&str; 6] =
-    ["torch>=2.6", "transformers==5.23.*", "bitsandbytes==0.50.2", "safetensors>=0.6", "numpy>=2", "accelerate>=1.0"];
+const REQUIREMENTS: [&str; 7] = [
+    "gguf==0.19.*",
+    "torch>=2.6",
+    "transformers==5.23.*",
+    "bitsandbytes==0.50.2",
+    "safetensors>=0.6",
+    "numpy>=2",
+    "accelerate>=1.0",
+];
 
 /// The recipes whose outputs are loaded and run; each is written in both formats.
 const GENERATE_RECIPES: [&[&str]; 4] = [
@@ -55,11 +73,16 @@ const GENERATE_RECIPES: [&[&str]; 4] = [
     &["--preset", "fp4", "--group", "64"],
 ];
 
+/// The presets that GGUF files are written with.
+const GGUF_PRESETS: [&str; 3] = ["iq4_nl", "q4_0", "q8_0"];
+
 /// What the checks share.
 struct Bench {
     python: PathBuf,
     model: PathBuf,
     folder: PathBuf,
+    gguf: Option<PathBuf>,
+    llama: Option<PathBuf>,
     write: bool,
 }
 
@@ -78,7 +101,8 @@ pub fn run(options: &Options) -> Result<()> {
         Some(path) => std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))?,
         None => demo::generated(&folder)?,
     };
-    let bench = Bench { python, model, folder, write: options.write };
+    let (gguf, llama) = (options.gguf.clone(), options.llama.clone());
+    let bench = Bench { python, model, folder, gguf, llama, write: options.write };
     let wanted = |check: &&Check| options.only.is_empty() || options.only.contains(check);
     for check in Check::value_variants().iter().filter(wanted) {
         eprintln!("\n== {check:?}");
@@ -111,6 +135,8 @@ impl Bench {
                 shell::run(self.script("check_codes.py").arg(&self.model).arg(native))
             }
             Check::Generate => GENERATE_RECIPES.iter().try_for_each(|recipe| self.generate(recipe)),
+            Check::Likelihoods => self.likelihoods(),
+            Check::Gguf => GGUF_PRESETS.iter().try_for_each(|preset| self.gguf(preset)),
             Check::Throughput => {
                 let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
                 shell::run(&mut shell::cargo(&build))?;
@@ -121,10 +147,56 @@ impl Bench {
         }
     }
 
+    /// Transformers computes likelihoods of the fixture's tokens anew, with the model at hand, and ours are compared.
+    fn likelihoods(&self) -> Result<()> {
+        if self.write {
+            return shell::run(self.script("make_eval_fixtures.py").args(["tiny", EVAL_FIXTURES]));
+        }
+        let (theirs, ours) = (self.folder.join("theirs.json"), self.folder.join("ours.json"));
+        let tokens = self.folder.join("tokens.json");
+        let mut script = self.script("make_eval_fixtures.py");
+        shell::run(script.arg("score").arg(&self.model).arg(&tokens).arg(&theirs))?;
+        shell::run(&mut shell::cargo(&["build", "--release", "--locked", "-p", "quant-cli"]))?;
+        let mut quant = Command::new(shell::root().join("target/release/quant"));
+        let quant = quant.arg("eval").arg(&self.model).arg("--token-file").arg(&tokens).args(["--context", "512"]);
+        shell::run(quant.arg("--json").arg(&ours))?;
+        shell::run(self.script("make_eval_fixtures.py").arg("compare").arg(ours).arg(theirs))
+    }
+
     fn generate(&self, recipe: &[&str]) -> Result<()> {
         let theirs = self.quantize("bitsandbytes", &[recipe, &["--to", "bitsandbytes"]].concat())?;
         let dense = self.quantize("dense", &[recipe, &["--to", "dense"]].concat())?;
         shell::run(self.script("check_bitsandbytes.py").arg(theirs).arg(dense))
+    }
+
+    fn gguf(&self, preset: &str) -> Result<()> {
+        if !shell::succeeds(Command::new(&self.python).args(["-c", "import gguf"])) {
+            bail!("{} lacks gguf: `{0} -m pip install gguf==0.19.*`", self.python.display());
+        }
+        shell::run(&mut shell::cargo(&["build", "--release", "--locked", "-p", "quant-cli"]))?;
+        let source = match &self.gguf {
+            Some(path) => path.clone(),
+            None => self.folder.join("random.gguf"),
+        };
+        if self.gguf.is_none() {
+            shell::run(self.script("check_gguf.py").arg("make").arg(&source))?;
+        }
+        let output = self.folder.join(format!("{preset}.gguf"));
+        let dense = self.folder.join(format!("{preset}.safetensors"));
+        let quant = || Command::new(shell::root().join("target/release/quant"));
+        let to_gguf = ["--preset", preset, "--to", "gguf", "--overwrite"];
+        shell::run(quant().arg("quantize").arg(&source).arg(&output).args(to_gguf))?;
+        shell::run(quant().arg("dequantize").arg(&output).arg(&dense).arg("--overwrite"))?;
+        shell::run(self.script("check_gguf.py").arg("check").args([&source, &output, &dense]))?;
+        match (&self.llama, &self.gguf) {
+            (Some(llama), Some(_)) => [&source, &output].into_iter().try_for_each(|file| {
+                shell::run(Command::new(llama).arg("-m").arg(file).args(["-n", "32", "The capital of France is"]))
+            }),
+            _ => {
+                eprintln!("llama.cpp was not run: give a model with --gguf and its `llama-simple` with --llama");
+                Ok(())
+            }
+        }
     }
 
     fn quantize(&self, name: &str, arguments: &[&str]) -> Result<PathBuf> {

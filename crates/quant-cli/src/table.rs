@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use quant::compare::Comparison;
+use quant::device::DeviceFacts;
 use quant::inspect::Inspection;
 use quant::report::{KindRow, Report, TensorReport, rows_by_kind};
 
@@ -79,12 +80,7 @@ const HEAD: [&str; 7] = ["kind", "tensors", "weights", "rate\n(bits)", "MSE", "S
 
 /// The cells that every row has: kind, counts and rate.
 fn planned_cells(row: &KindRow) -> Vec<String> {
-    vec![
-        row.kind.clone(),
-        row.tensor_count.to_string(),
-        row.weight_count.to_string(),
-        format!("{:.4}", row.rate_bits),
-    ]
+    vec![row.kind.clone(), row.tensor_count.to_string(), row.weight_count.to_string(), format!("{:.4}", row.rate_bits)]
 }
 
 fn kind_row(row: &KindRow) -> Vec<String> {
@@ -197,6 +193,21 @@ pub fn comparison(comparison: &Comparison) -> String {
         }
     }
     text
+}
+
+/// The devices of this machine.
+pub fn devices(devices: &[DeviceFacts]) -> String {
+    let mut table = Table::new(&["device", "kind", "API", "largest binding", "name and driver"], true);
+    for d in devices {
+        let name = match &d.driver {
+            Some(driver) => format!("{}; {driver}", d.name),
+            None => d.name.clone(),
+        };
+        let api = d.api.clone().unwrap_or("-".into());
+        let binding = d.binding_len_bytes.map_or("-".into(), size);
+        table.row(vec![d.device.clone(), d.kind.clone(), api, binding, name]);
+    }
+    table.render()
 }
 
 #[cfg(test)]

@@ -49,6 +49,18 @@ impl Bins {
         }
     }
 
+    /// Bins about the median, fine over the middle four fifths of a selection of samples, as an optimum's levels are;
+    /// `magnitude` is the largest of all samples. None where numbers are too large, too small or all equal.
+    pub fn over_selection(mut selection: Vec<f32>, magnitude: f32, count: usize) -> Option<Self> {
+        selection.sort_unstable_by(f32::total_cmp);
+        let at = |share: f64| selection[((selection.len() - 1) as f64 * share) as usize];
+        let spread = |share: f64| at(1.0 - share) - at(share);
+        let unit = [spread(0.1), spread(0.01), spread(0.0)].into_iter().find(|&unit| unit > 0.0)?;
+        // Beyond these a product could overflow, or an inverse be subnormal.
+        let usable = magnitude < 1e30 && (1e-30..1e30).contains(&unit) && f64::from(magnitude) / f64::from(unit) < 1e9;
+        usable.then(|| Self::widening(at(0.5), unit, magnitude, count))
+    }
+
     /// The bin of `x`.
     #[inline(always)]
     pub fn index(&self, x: f32) -> usize {
@@ -81,7 +93,7 @@ impl Bins {
     /// `x` in fixed point, saturated to 32 bits so that samples far outside the range cannot overflow a sum.
     #[inline(always)]
     pub fn fixed(&self, x: f32) -> i64 {
-        i64::from((x * crate::reference::power_of_two(self.fraction_bits)).round_ties_even() as i32)
+        fixed_point(x, self.fraction_bits)
     }
 
     /// A fixed-point sum as a number.
@@ -90,8 +102,14 @@ impl Bins {
     }
 }
 
-/// Bits after the point with which the largest magnitude has 30 bits.
-fn fraction_bits(magnitude: f32) -> i32 {
+/// ⌊x · 2^fraction_bits⌉ (ties to even), saturated to 32 bits.
+#[inline(always)]
+pub fn fixed_point(x: f32, fraction_bits: i32) -> i64 {
+    i64::from((x * crate::reference::power_of_two(fraction_bits)).round_ties_even() as i32)
+}
+
+/// Bits after the point with which the largest magnitude has 30 bits; at most 126.
+pub fn fraction_bits(magnitude: f32) -> i32 {
     let exponent = (magnitude.max(f32::MIN_POSITIVE).to_bits() >> 23) as i32 - 127;
     (29 - exponent).min(126)
 }
@@ -158,7 +176,12 @@ pub struct BinSums {
 impl BinSums {
     /// All zero.
     pub fn empty(bins: &Bins) -> Self {
-        Self { counts: vec![0; bins.count], sums: vec![0; bins.count] }
+        Self::of(bins.count)
+    }
+
+    /// All zero, for `count` bins or cells.
+    pub fn of(count: usize) -> Self {
+        Self { counts: vec![0; count], sums: vec![0; count] }
     }
 
     /// Counts one sample.
