@@ -12,7 +12,7 @@ use quant::report::{Report, rows_by_kind};
 use quant::select::{SKIP_DEFAULTS, Selection};
 use quant::{Error, Recipe};
 
-use crate::args::{Command, Compare, Dequantize, Inspect, Quantize, To};
+use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
 use crate::{curve, design, interrupt, json, model, plot, table};
 
@@ -23,6 +23,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Dequantize(arguments) => dequantize(&arguments),
         Command::Inspect(arguments) => inspect(&arguments),
         Command::Compare(arguments) => compare(&arguments),
+        Command::Devices(arguments) => devices(&arguments),
         Command::Design(arguments) => design::run(&arguments),
         Command::Curve(arguments) => curve::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
@@ -74,7 +75,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     if arguments.dry_run {
         return dry_run(&checkpoint, arguments, &options);
     }
-    let device = Device::cpu(arguments.threads)?;
+    let device = Device::open(&arguments.device, arguments.threads)?;
     interrupt::say_how_to_resume();
     let progress = TerminalProgress::new();
     let report = pipeline::run(&checkpoint, &arguments.output, &options, &device, &progress)?;
@@ -179,6 +180,16 @@ fn compare(arguments: &Compare) -> anyhow::Result<()> {
     let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&comparison))?;
     if !to_stdout {
         print!("{}", table::comparison(&comparison));
+    }
+    Ok(())
+}
+
+fn devices(arguments: &Devices) -> anyhow::Result<()> {
+    json::check_place(arguments.json.as_deref(), &[])?;
+    let devices = quant::device::inventory()?;
+    let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&devices))?;
+    if !to_stdout {
+        print!("{}", table::devices(&devices));
     }
     Ok(())
 }

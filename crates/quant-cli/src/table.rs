@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use quant::compare::Comparison;
+use quant::device::DeviceFacts;
 use quant::inspect::Inspection;
 use quant::report::{KindRow, Report, TensorReport, rows_by_kind};
 
@@ -192,6 +193,21 @@ pub fn comparison(comparison: &Comparison) -> String {
         }
     }
     text
+}
+
+/// The devices of this machine.
+pub fn devices(devices: &[DeviceFacts]) -> String {
+    let mut table = Table::new(&["device", "kind", "API", "largest binding", "name and driver"], true);
+    for d in devices {
+        let name = match &d.driver {
+            Some(driver) => format!("{}; {driver}", d.name),
+            None => d.name.clone(),
+        };
+        let api = d.api.clone().unwrap_or("-".into());
+        let binding = d.binding_len_bytes.map_or("-".into(), size);
+        table.row(vec![d.device.clone(), d.kind.clone(), api, binding, name]);
+    }
+    table.render()
 }
 
 #[cfg(test)]

@@ -106,6 +106,15 @@ pub trait Backend {
     /// What a report calls this device.
     fn name(&self) -> String;
 
+    /// Promises that the samples of `matrix` stay as they are until [`Backend::release`], so that a device may keep a copy
+    /// between verbs. Changes no result.
+    fn hold(&self, matrix: Matrix<'_>) {
+        let _ = matrix;
+    }
+
+    /// Ends the promise of [`Backend::hold`].
+    fn release(&self) {}
+
     /// The first sample that is NaN or infinite. Class: exact.
     fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, Self::Fault>;
 
@@ -151,6 +160,17 @@ pub trait Backend {
         normalisation: Option<(Grouping, &[f32])>,
         bins: &crate::design::Bins,
     ) -> Result<crate::design::BinSums, Self::Fault>;
+
+    /// Count and sum of the samples of each cell (t_{k−1}, t_k] of a codebook with ascending `thresholds`: what an iteration
+    /// of Lloyd needs. Samples are summed as [`crate::design::fixed_point`] with `fraction_bits`. Class: exact.
+    fn cell_statistics(
+        &self,
+        samples: Samples<'_>,
+        thresholds: &[f32],
+        fraction_bits: i32,
+    ) -> Result<crate::design::BinSums, Self::Fault> {
+        Ok(crate::reference::cell_statistics(samples, thresholds, fraction_bits))
+    }
 
     /// The samples of some bins, and sums over the others: `segments` has an ascending number for each bin, odd where
     /// samples are wanted. Class: samples exact but for their order, counts exact, f64 sums bounded.

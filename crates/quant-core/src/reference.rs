@@ -5,7 +5,7 @@
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
-use crate::design::{BinSums, Bins, Gathered, optimal};
+use crate::design::{BinSums, Bins, Gathered, fixed_point, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
@@ -239,6 +239,17 @@ impl Backend for Reference {
         };
         Ok(Codebooks::from_levels(level_count, (0..matrix.rows()).map(fit)))
     }
+}
+
+/// Scalar definition of [`Backend::cell_statistics`].
+pub fn cell_statistics(samples: Samples<'_>, thresholds: &[f32], fraction_bits: i32) -> BinSums {
+    let mut sums = BinSums::of(thresholds.len() + 1);
+    for x in (0..samples.len()).map(|i| samples.get(i)) {
+        let cell = code(x, None, thresholds);
+        sums.counts[cell] += 1;
+        sums.sums[cell] += fixed_point(x, fraction_bits);
+    }
+    sums
 }
 
 /// Scalar definition of [`Backend::gather`].

@@ -10,6 +10,7 @@ mod absmax_scales;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block_transform;
+mod cell_statistics;
 mod codes;
 mod decode;
 mod distortion;
@@ -158,6 +159,10 @@ impl Backend for Cpu {
         bins: &Bins,
     ) -> Result<BinSums, Infallible> {
         Ok(histogram::histogram(self, matrix, normalisation, bins))
+    }
+
+    fn cell_statistics(&self, samples: Samples<'_>, thresholds: &[f32], bits: i32) -> Result<BinSums, Infallible> {
+        Ok(cell_statistics::cell_statistics(self, samples, thresholds, bits))
     }
 
     fn gather(&self, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Result<Gathered, Infallible> {
