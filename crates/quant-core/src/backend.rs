@@ -6,6 +6,7 @@
 
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
+use crate::design::vector::{Points, VectorCells};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
@@ -216,5 +217,32 @@ pub trait Backend {
     fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Self::Fault> {
         crate::reference::block_transform(rows, blocks);
         Ok(())
+    }
+
+    /// The code of a nearest codevector of each point: scores as [`crate::reference::score`] defines them, between
+    /// equals the lower code. Class: regret, which the conformance suite bounds.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: points are in host memory.
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), Self::Fault> {
+        crate::reference::nearest_codevectors(points, codevectors, codes);
+        Ok(())
+    }
+
+    /// [`Self::nearest_codevectors`], and weight and weighted sum of the points of each cell, each point weighing 1
+    /// where no weights are given. Class: sums of the cells that the codes say, bounded; the same for any number of
+    /// threads.
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, Self::Fault> {
+        Ok(crate::reference::vector_cells(points, weights, codevectors, codes))
     }
 }

@@ -23,11 +23,13 @@ mod level;
 mod samples;
 mod search_scales;
 mod value_histogram;
+mod vector_cells;
 mod work;
 
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::{OptimalPartition, fit_points_with};
+use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
@@ -191,5 +193,25 @@ impl Backend for Cpu {
     fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Infallible> {
         block_transform::block_transform(self, rows, blocks);
         Ok(())
+    }
+
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), Infallible> {
+        vector_cells::nearest_codevectors(self, points, codevectors, codes);
+        Ok(())
+    }
+
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, Infallible> {
+        Ok(vector_cells::vector_cells(self, points, weights, codevectors, codes))
     }
 }
