@@ -80,12 +80,7 @@ const HEAD: [&str; 7] = ["kind", "tensors", "weights", "rate\n(bits)", "MSE", "S
 
 /// The cells that every row has: kind, counts and rate.
 fn planned_cells(row: &KindRow) -> Vec<String> {
-    vec![
-        row.kind.clone(),
-        row.tensor_count.to_string(),
-        row.weight_count.to_string(),
-        format!("{:.4}", row.rate_bits),
-    ]
+    vec![row.kind.clone(), row.tensor_count.to_string(), row.weight_count.to_string(), format!("{:.4}", row.rate_bits)]
 }
 
 fn kind_row(row: &KindRow) -> Vec<String> {

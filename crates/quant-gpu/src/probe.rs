@@ -59,3 +59,30 @@ fn factors() -> (Vec<f32>, Vec<f32>) {
     };
     (0..COUNT).map(pair).unzip()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Gpu, GpuError, GpuOptions};
+
+    fn open(edits: &[(&str, &str)]) -> Result<Gpu, GpuError> {
+        let edits = edits.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+        Gpu::new(GpuOptions { edits, ..GpuOptions::default() })
+    }
+
+    /// As on a device that flushes before it rounds.
+    const EARLY_FLUSH: (&str, &str) =
+        (">= 0x00800000u) {\n        return product;", "> 0x00800000u) {\n        return product;");
+
+    #[test]
+    fn a_device_that_flushes_early_is_corrected() {
+        open(&[EARLY_FLUSH]).expect("the integer path gives what rounding would");
+        let fault = open(&[EARLY_FLUSH, ("product.y >= 0xff800000u", "product.y > 0xffffff00u")]).unwrap_err();
+        assert!(matches!(fault, GpuError::Inexact { .. }), "{fault}");
+    }
+
+    #[test]
+    fn a_device_that_rounds_otherwise_is_refused() {
+        let fault = open(&[("let product = a * b;", "let product = a * b * 1.0000001;")]).unwrap_err();
+        assert!(matches!(fault, GpuError::Inexact { .. }), "{fault}");
+    }
+}
