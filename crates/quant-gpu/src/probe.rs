@@ -5,7 +5,6 @@
 use crate::error::GpuError;
 use crate::job::{Input, Job};
 use crate::unit::Unit;
-use bytemuck::Zeroable;
 use quant_core::tensor::flush;
 use quant_shaders::{PRODUCT, ProductParams};
 
@@ -15,7 +14,7 @@ const COUNT: usize = 4096;
 /// Fails with the first product that differs.
 pub(crate) fn probe(unit: &Unit) -> Result<(), GpuError> {
     let (left, right) = factors();
-    let params = ProductParams { count: COUNT as u32, ..Zeroable::zeroed() };
+    let params = ProductParams { count: COUNT as u32 };
     let job = Job {
         kernel: &PRODUCT,
         dtype: None,
