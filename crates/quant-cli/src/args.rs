@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod design;
+mod model;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,8 @@ use quant::device::DeviceChoice;
 use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
+
+pub use model::{Analyze, Calibrate, Eval, MethodArguments, Transform};
 
 pub use design::{Curve, Design, DesignerArguments, Picture, Plot, PlotKind, RangeName, SourceArguments, StartName};
 
@@ -40,6 +43,14 @@ pub enum Command {
     Curve(Box<Curve>),
     /// Draw quantizers as PNG or SVG.
     Plot(Box<Plot>),
+    /// Accumulate second moments of every linear input of a model over a text.
+    Calibrate(Box<Calibrate>),
+    /// Explain the error of every linear layer, and what each transform would change.
+    Analyze(Box<Analyze>),
+    /// Write a model with transforms folded into its weights.
+    Transform(Box<Transform>),
+    /// Perplexity of a model on a text, as it is or quantized.
+    Eval(Box<Eval>),
 }
 
 /// Quantize a checkpoint.
@@ -232,7 +243,7 @@ impl From<Float> for Dtype {
     }
 }
 
-fn group(text: &str) -> Result<GroupLength, String> {
+pub(crate) fn group(text: &str) -> Result<GroupLength, String> {
     match text {
         "row" => Ok(GroupLength::Row),
         "tensor" => Ok(GroupLength::Tensor),
@@ -243,7 +254,7 @@ fn group(text: &str) -> Result<GroupLength, String> {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),
         _ => Err("a number from 1 to 1024 expected".into()),

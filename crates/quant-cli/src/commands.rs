@@ -14,7 +14,7 @@ use quant::{Error, Recipe};
 
 use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
-use crate::{curve, design, interrupt, json, plot, table};
+use crate::{curve, design, interrupt, json, model, plot, table};
 
 /// Runs one command.
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -27,6 +27,10 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Design(arguments) => design::run(&arguments),
         Command::Curve(arguments) => curve::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
+        Command::Calibrate(arguments) => model::calibrate::run(&arguments),
+        Command::Analyze(arguments) => model::analyze::run(&arguments),
+        Command::Transform(arguments) => model::transform::run(&arguments),
+        Command::Eval(arguments) => model::eval::run(&arguments),
     }
 }
 

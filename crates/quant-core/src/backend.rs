@@ -6,10 +6,12 @@
 
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
+use crate::design::vector::{Points, VectorCells};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
 use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
+use crate::transform::{Blocks, Hadamard};
 
 /// How a matrix is encoded: everything a decoder needs but the codes.
 #[derive(Clone, Copy, Debug)]
@@ -199,4 +201,48 @@ pub trait Backend {
         weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault>;
+
+    /// Replaces each row of `rotation.width()` samples by H·diag(signs)·x/√d. Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Self::Fault> {
+        crate::reference::hadamard(rows, rotation);
+        Ok(())
+    }
+
+    /// Replaces each block x_b of each row of `blocks.width()` samples by M_b·x_b, entries of M_b rounded to f32.
+    /// Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Self::Fault> {
+        crate::reference::block_transform(rows, blocks);
+        Ok(())
+    }
+
+    /// The code of a nearest codevector of each point: scores as [`crate::reference::score`] defines them, between
+    /// equals the lower code. Class: regret, which the conformance suite bounds.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: points are in host memory.
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), Self::Fault> {
+        crate::reference::nearest_codevectors(points, codevectors, codes);
+        Ok(())
+    }
+
+    /// [`Self::nearest_codevectors`], and weight and weighted sum of the points of each cell, each point weighing 1
+    /// where no weights are given. Class: sums of the cells that the codes say, bounded; the same for any number of
+    /// threads.
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, Self::Fault> {
+        Ok(crate::reference::vector_cells(points, weights, codevectors, codes))
+    }
 }

@@ -6,6 +6,10 @@
 
 pub mod cases;
 pub mod compare;
+mod transforms;
+mod vectors;
+
+pub use transforms::{block_transform, hadamard};
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
@@ -16,13 +20,15 @@ use crate::scale::ScaleSearch;
 use crate::tensor::Dtype;
 use cases::{DTYPES, Plan, StoredMatrix};
 use compare::{bounded_sum, exact, exact_values, within_one_ulp};
+pub use vectors::vector_cells;
 
 /// Writes one test per verb. `$backends` is a function that returns the backends to test, as a `Vec`.
 #[macro_export]
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows);
+            encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows
+            hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

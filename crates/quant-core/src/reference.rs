@@ -5,11 +5,13 @@
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
+use crate::design::vector::{Points, VectorCells};
 use crate::design::{BinSums, Bins, Gathered, fixed_point, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
+use crate::transform::{Blocks, Hadamard};
 
 /// The scalar backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -268,6 +270,48 @@ pub fn gather(matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) ->
     gathered
 }
 
+/// ½‖y‖² − ⟨x, y⟩, which orders codevectors y as their distances from x do: from fl(½‖y‖²), summed in f64, down by
+/// x_i·y_i in order, with one rounding each (fused multiply and add).
+pub fn score(point: &[f32], codevector: &[f32]) -> f32 {
+    point.iter().zip(codevector).fold(half_square(codevector), |score, (x, y)| (-x).mul_add(*y, score))
+}
+
+/// fl(½‖y‖²).
+pub fn half_square(codevector: &[f32]) -> f32 {
+    (0.5 * codevector.iter().map(|&y| f64::from(y) * f64::from(y)).sum::<f64>()) as f32
+}
+
+/// Scalar definition of [`Backend::nearest_codevectors`].
+pub fn nearest_codevectors(points: Points<'_>, codevectors: Points<'_>, codes: &mut [u32]) {
+    assert_eq!(points.dimension(), codevectors.dimension(), "points and codevectors of one space");
+    assert_eq!(codes.len(), points.len(), "a code for each point");
+    for (code, point) in codes.iter_mut().zip(points.iter()) {
+        let (mut best, mut least) = (0, f32::INFINITY);
+        for (index, codevector) in codevectors.iter().enumerate() {
+            let score = score(point, codevector);
+            if score < least {
+                (best, least) = (index as u32, score);
+            }
+        }
+        *code = best;
+    }
+}
+
+/// Scalar definition of [`Backend::vector_cells`].
+pub fn vector_cells(
+    points: Points<'_>,
+    weights: Option<&[f32]>,
+    codevectors: Points<'_>,
+    codes: &mut [u32],
+) -> VectorCells {
+    nearest_codevectors(points, codevectors, codes);
+    let mut cells = VectorCells::empty(codevectors);
+    for (index, (point, &code)) in points.iter().zip(&*codes).enumerate() {
+        cells.add(code as usize, point, weights.map_or(1.0, |w| w[index]));
+    }
+    cells
+}
+
 fn for_each_code(packed: &[u8], encoding: &Encoding<'_>, mut visit: impl FnMut(usize, usize, f32, u8)) {
     encoding.assert_consistent();
     assert_eq!(packed.len(), encoding.codes_len_bytes(), "every row is there");
@@ -277,6 +321,28 @@ fn for_each_code(packed: &[u8], encoding: &Encoding<'_>, mut visit: impl FnMut(u
         for column in 0..encoding.grouping.columns() {
             let code = code_at(&packed[row * row_len..][..row_len], encoding.bit_width, column);
             visit(row, column, levels[usize::from(code).min(levels.len() - 1)], code);
+        }
+    }
+}
+
+/// Scalar definition of [`Backend::hadamard`]: sums in f64, one rounding at the end.
+pub fn hadamard(rows: &mut [f32], rotation: &Hadamard) {
+    let mut wide: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
+    rotation.apply(&mut wide);
+    rows.iter_mut().zip(wide).for_each(|(x, y)| *x = y as f32);
+}
+
+/// Scalar definition of [`Backend::block_transform`]: sums in f64, one rounding at the end.
+pub fn block_transform(rows: &mut [f32], blocks: &Blocks) {
+    for row in rows.chunks_exact_mut(blocks.width()) {
+        let mut start = 0;
+        for block in blocks.forward() {
+            let piece = row[start..start + block.rows()].to_vec();
+            for (y, line) in row[start..].iter_mut().zip(block.row_iter()) {
+                let product = |(&m, &x): (&f64, &f32)| f64::from(m as f32) * f64::from(x);
+                *y = line.iter().zip(&piece).map(product).sum::<f64>() as f32;
+            }
+            start += block.rows();
         }
     }
 }

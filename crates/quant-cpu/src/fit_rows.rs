@@ -1,5 +1,8 @@
 //! Exact 1-D k-means of each row, rows shared out among threads. Class: exact, since every row is fitted alone.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use crate::samples::{load, normalise};
 use crate::{Cpu, level::Level};
 use quant_core::codebook::Codebooks;
@@ -29,9 +32,18 @@ pub(crate) fn fit_rows(
 
 impl FillLayer for Level {
     fn fill(&self, layer: Layer<'_>, to: &mut [f64], best: &mut [u32]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_avx512() {
+            // SAFETY: the level was proved available when it was made.
+            return unsafe { avx512::fill(layer, to, best) };
+        }
         self.vectorize(
             #[inline(always)]
             || layer.fill(to, best),
         );
+    }
+
+    fn vectorize<R>(&self, kernel: impl FnOnce() -> R) -> R {
+        (*self).vectorize(kernel)
     }
 }

@@ -10,9 +10,9 @@ use std::fmt;
 pub enum SimdLevel {
     /// What every machine of the target architecture has.
     Scalar,
-    /// x86-64 AVX2 with F16C.
+    /// x86-64 AVX2 with FMA and F16C.
     Avx2,
-    /// x86-64 AVX-512 F, BW, DQ and VL, with AVX2 and F16C.
+    /// x86-64 AVX-512 F, BW, DQ and VL, with AVX2, FMA and F16C.
     Avx512,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for SimdLevel {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -111,13 +111,13 @@ impl Level {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c,bmi1,bmi2,popcnt,lzcnt")]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,lzcnt")]
 fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512dq,avx512vl")]
 fn with_avx512<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }

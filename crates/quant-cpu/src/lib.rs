@@ -9,6 +9,7 @@
 mod absmax_scales;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block_transform;
 mod cell_statistics;
 mod codes;
 mod decode;
@@ -16,21 +17,25 @@ mod distortion;
 mod encode;
 mod first_not_finite;
 mod fit_rows;
+mod hadamard;
 mod histogram;
 mod level;
 mod samples;
 mod search_scales;
 mod value_histogram;
+mod vector_cells;
 mod work;
 
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::{OptimalPartition, fit_points_with};
+use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::transform::{Blocks, Hadamard};
 use std::convert::Infallible;
 
 pub use level::SimdLevel;
@@ -178,5 +183,35 @@ impl Backend for Cpu {
         level_count: usize,
     ) -> Result<Codebooks, Infallible> {
         Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))
+    }
+
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {
+        hadamard::hadamard(self, rows, rotation);
+        Ok(())
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Infallible> {
+        block_transform::block_transform(self, rows, blocks);
+        Ok(())
+    }
+
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), Infallible> {
+        vector_cells::nearest_codevectors(self, points, codevectors, codes);
+        Ok(())
+    }
+
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, Infallible> {
+        Ok(vector_cells::vector_cells(self, points, weights, codevectors, codes))
     }
 }

@@ -172,17 +172,11 @@ fn fit_binned<B: Backend>(
     Ok(Some(certified(levels, cost, &points, matrix.len(), hidden)))
 }
 
-/// Bins about the median, fine over the middle four fifths of a strided selection, as the optimum's levels are.
+/// Bins by a strided selection of samples.
 fn choose_bins(matrix: Matrix<'_>, absmax: f32, bin_count: usize) -> Option<Bins> {
     let step = (matrix.len() / (1 << 14)).max(1);
-    let mut some: Vec<f32> = (0..matrix.len()).step_by(step).map(|i| matrix.samples().get(i)).collect();
-    some.sort_unstable_by(f32::total_cmp);
-    let at = |share: f64| some[((some.len() - 1) as f64 * share) as usize];
-    let spread = |share: f64| at(1.0 - share) - at(share);
-    let unit = [spread(0.1), spread(0.01), spread(0.0)].into_iter().find(|&unit| unit > 0.0)?;
-    // Beyond these a product could overflow, or an inverse be subnormal.
-    let usable = absmax < 1e30 && (1e-30..1e30).contains(&unit) && f64::from(absmax) / f64::from(unit) < 1e9;
-    usable.then(|| Bins::widening(at(0.5), unit, absmax, bin_count))
+    let selection = (0..matrix.len()).step_by(step).map(|i| matrix.samples().get(i)).collect();
+    Bins::over_selection(selection, absmax, bin_count)
 }
 
 /// Odd numbers for bins that may hold a border, even ones between; none where that is half of the samples or more.

@@ -49,6 +49,18 @@ impl Bins {
         }
     }
 
+    /// Bins about the median, fine over the middle four fifths of a selection of samples, as an optimum's levels are;
+    /// `magnitude` is the largest of all samples. None where numbers are too large, too small or all equal.
+    pub fn over_selection(mut selection: Vec<f32>, magnitude: f32, count: usize) -> Option<Self> {
+        selection.sort_unstable_by(f32::total_cmp);
+        let at = |share: f64| selection[((selection.len() - 1) as f64 * share) as usize];
+        let spread = |share: f64| at(1.0 - share) - at(share);
+        let unit = [spread(0.1), spread(0.01), spread(0.0)].into_iter().find(|&unit| unit > 0.0)?;
+        // Beyond these a product could overflow, or an inverse be subnormal.
+        let usable = magnitude < 1e30 && (1e-30..1e30).contains(&unit) && f64::from(magnitude) / f64::from(unit) < 1e9;
+        usable.then(|| Self::widening(at(0.5), unit, magnitude, count))
+    }
+
     /// The bin of `x`.
     #[inline(always)]
     pub fn index(&self, x: f32) -> usize {

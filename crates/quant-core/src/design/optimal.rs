@@ -7,6 +7,7 @@
 //! layered dynamic programme over the windows finishes: O(n log n) in all where the plain programme takes O(M n log n).
 
 mod atoms;
+mod binned;
 mod blocks;
 mod bounds;
 mod constrained;
@@ -21,7 +22,7 @@ use crate::codebook::Codebook;
 use crate::source::WeightedSamples;
 use atoms::Atoms;
 use constrained::Allowed;
-pub use layer::{FillLayer, Layer, Portable};
+pub use layer::{Candidates, FillLayer, Layer, Portable};
 use windows::Windows;
 
 /// An optimal partition of weighted points.
@@ -39,7 +40,7 @@ pub struct OptimalPartition {
 ///
 /// Minimises Σ w (x − nearest level)² exactly (up to f64 rounding of the sums), then rounds centroids to f32. Samples
 /// of weight 0 are ignored; if all weights are 0, or none is given, every sample weighs 1. With fewer distinct values
-/// than levels each value is a level. The order of the samples does not matter. No samples at all: one level, 0.
+/// than levels each value is a level. The order of the samples matters only to how sums round. No samples: one level, 0.
 ///
 /// Source: Wu 1991; Grønlund et al. 2017, "Fast exact k-means, k-medians and Bregman divergence clustering in 1D".
 /// Valid for finite samples and finite weights of at least 0, which callers check at the border.
@@ -66,6 +67,11 @@ pub fn fit_levels_with(
 ) -> Vec<f32> {
     assert!(level_count > 0, "at least 1 level");
     assert!(weights.is_none_or(|w| w.len() == samples.len()), "one weight per sample");
+    binned::levels(fill, samples, weights, level_count)
+        .unwrap_or_else(|| fit_sorted(fill, samples, weights, level_count))
+}
+
+fn fit_sorted(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, level_count: usize) -> Vec<f32> {
     let atoms = Atoms::from_samples(samples, weights);
     if atoms.is_empty() {
         return vec![0.0];

@@ -2,6 +2,7 @@
 //!
 //! Distortion is per sample, that is ‖x − y‖² / d, so that it compares with scalar quantizers of the same rate.
 
+mod cells;
 mod lattice;
 mod lloyd;
 mod mini_batch;
@@ -10,11 +11,14 @@ mod random;
 mod residual;
 mod seeding;
 
+pub use cells::VectorCells;
 pub use lattice::Grid;
 pub use lloyd::{VectorDesign, VectorDesigner, split};
 pub use mini_batch::MiniBatch;
 pub use product::ProductCodebook;
 pub use residual::ResidualCodebook;
+
+use crate::backend::Backend;
 
 /// `len` points of `dimension` samples each, point after point.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,22 @@ pub enum VectorError {
         /// Its value.
         value: f32,
     },
+    /// Not one weight per point.
+    #[error("{weights} weights given for {points} points")]
+    WeightCount {
+        /// Points given.
+        points: usize,
+        /// Weights given.
+        weights: usize,
+    },
+    /// A weight is negative, NaN or infinite.
+    #[error("weight {index} is {value}; weights must be finite and at least 0")]
+    Weight {
+        /// Its position.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
     /// A parameter of the designer is outside its range.
     #[error("{name} is {value}; it must be {range}")]
     Parameter {
@@ -52,6 +72,25 @@ pub enum VectorError {
         /// Where it may lie.
         range: &'static str,
     },
+}
+
+/// Why a design on a device failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum VectorFault<F: std::error::Error + 'static> {
+    /// The caller can mend it.
+    #[error(transparent)]
+    Refused(#[from] VectorError),
+    /// The device failed.
+    #[error("{0}")]
+    Device(#[source] F),
+}
+
+/// What the scalar backend, which cannot fail, can still refuse.
+fn refused<T>(result: Result<T, VectorFault<std::convert::Infallible>>) -> Result<T, VectorError> {
+    result.map_err(|error| match error {
+        VectorFault::Refused(refused) => refused,
+        VectorFault::Device(never) => match never {},
+    })
 }
 
 impl<'a> Points<'a> {
@@ -75,6 +114,11 @@ impl<'a> Points<'a> {
     /// Samples of a point.
     pub fn dimension(&self) -> usize {
         self.dimension
+    }
+
+    /// All samples, point after point.
+    pub fn samples(&self) -> &'a [f32] {
+        self.samples
     }
 
     /// Point `index`.
@@ -128,6 +172,24 @@ impl VectorCodebook {
 
     fn get_mut(&mut self, code: usize) -> &mut [f64] {
         &mut self.codevectors[code * self.dimension..][..self.dimension]
+    }
+
+    /// The codevectors in f32, as devices compare with them, one after another.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.codevectors.iter().map(|&y| y as f32).collect()
+    }
+
+    /// The code of a nearest codevector of each point, found by a device to within the rounding of f32.
+    ///
+    /// # Panics
+    ///
+    /// When points have another dimension.
+    pub fn encode<B: Backend>(&self, backend: &B, points: Points<'_>) -> Result<Vec<u32>, B::Fault> {
+        let samples = self.to_f32();
+        let mut codes = vec![0; points.len()];
+        let codevectors = Points { samples: &samples, dimension: self.dimension };
+        backend.nearest_codevectors(points, codevectors, &mut codes)?;
+        Ok(codes)
     }
 
     /// The code of a nearest codevector and ‖x − y‖²; between equals the lower code. A candidate is given up as soon as

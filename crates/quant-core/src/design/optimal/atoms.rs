@@ -148,12 +148,13 @@ pub fn sorted(pairs: impl Iterator<Item = (f32, f32)>) -> impl Iterator<Item = (
 }
 
 /// An integer in the order of the numbers; −0 counts as 0.
-fn key(x: f32) -> u32 {
+pub fn key(x: f32) -> u32 {
     let bits = (x + 0.0).to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
 }
 
-fn value(key: u32) -> f32 {
+/// The number of a key.
+pub fn value(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 

@@ -48,14 +48,30 @@ pub struct Layer<'a> {
     from: &'a [f64],
     from_low: usize,
     low: usize,
-    /// −gain of a cell without weight: 0 where cells may be empty, else infinite.
-    empty_cost: f64,
+    /// Whether a cell may have no element, at no cost.
+    empty_cells: bool,
+}
+
+/// Some costs of a layer beside the sums that they are taken at: what a kernel works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    /// The cost before each candidate.
+    pub from: &'a [f64],
+    /// Σ w before each candidate.
+    pub weight: &'a [f64],
+    /// Σ w·(x − centre) before each candidate.
+    pub moment: &'a [f64],
 }
 
 /// Runs [`Layer::fill`], compiled for the instructions that a device has; results cannot differ.
 pub trait FillLayer {
     /// Fills one layer.
     fn fill(&self, layer: Layer<'_>, to: &mut [f64], best: &mut [u32]);
+
+    /// Runs other loops; they profit when they are `#[inline(always)]`.
+    fn vectorize<R>(&self, kernel: impl FnOnce() -> R) -> R {
+        kernel()
+    }
 }
 
 /// Compiled for what every machine has.
@@ -68,116 +84,154 @@ impl FillLayer for Portable {
     }
 }
 
-/// Targets done side by side.
+/// Targets or candidates done side by side.
 const LANES: usize = 8;
 
 impl<'a> Layer<'a> {
     /// Costs `from` of boundaries `from_low`, …; targets are boundaries `low`, ….
     pub fn new(prefix: &'a Prefix, from: &'a [f64], from_low: usize, low: usize, empty_cells: bool) -> Self {
-        Self { prefix, from, from_low, low, empty_cost: if empty_cells { 0.0 } else { f64::INFINITY } }
+        Self { prefix, from, from_low, low, empty_cells }
     }
 
     /// Fills the costs of all targets and where each comes from, as an index of `from`; the lower of equals.
     #[inline(always)]
     pub fn fill(&self, to: &mut [f64], best: &mut [u32]) {
+        self.fill_by(to, best, best_of, best_of_each);
+    }
+
+    /// [`Self::fill`] with kernels of another make: the index and the cost of the first best of some candidates for a
+    /// target (Σ w, Σ w·(x − centre)), and the same for up to eight targets side by side.
+    #[inline(always)]
+    pub fn fill_by(
+        &self,
+        to: &mut [f64],
+        best: &mut [u32],
+        of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (usize, f64),
+        of_each: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]),
+    ) {
+        self.fill_cells(to, best, of_one, of_each);
+        if self.empty_cells {
+            // Boundary b of this border may be that of the one before.
+            let (from_start, to_start) =
+                (self.low.saturating_sub(self.from_low), self.from_low.saturating_sub(self.low));
+            let pairs = to.iter_mut().zip(best).enumerate().skip(to_start).zip(self.from.iter().skip(from_start));
+            for (offset, ((_, (to, best)), &from)) in pairs.enumerate() {
+                let better = from < *to;
+                *to = if better { from } else { *to };
+                *best = if better { (from_start + offset) as u32 } else { *best };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill_cells(
+        &self,
+        to: &mut [f64],
+        best: &mut [u32],
+        of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (usize, f64),
+        of_each: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]),
+    ) {
+        let set = |j: usize, (first, last): (usize, usize), to: &mut [f64], best: &mut [u32]| {
+            let target = (self.prefix.weight[j + self.low], self.prefix.moment[j + self.low]);
+            let (index, cost) = of_one(self.candidates(first, last), target);
+            (to[j], best[j]) = (cost, (first + index) as u32);
+        };
         let last = to.len() - 1;
         let whole = (0, self.from.len() - 1);
-        self.set(0, whole, to, best);
+        set(0, whole, to, best);
         if last == 0 {
             return;
         }
-        self.set(last, (best[0] as usize, whole.1), to, best);
+        set(last, (best[0] as usize, whole.1), to, best);
         // Anchors are the multiples of LANES below `last`, found by halving.
         let mut step = (last / LANES + 1).next_power_of_two() * LANES;
         while step > LANES {
             let half = step / 2;
             for j in (half..last).step_by(step) {
                 let above = (j + half).min(last);
-                self.set(j, (best[j - half] as usize, best[above] as usize), to, best);
+                set(j, (best[j - half] as usize, best[above] as usize), to, best);
             }
             step = half;
         }
         for start in (0..last).step_by(LANES) {
             let end = (start + LANES).min(last);
-            self.fill_between(start + 1, (best[start] as usize, best[end] as usize), end - start - 1, to, best);
+            let (first, places) = (best[start] as usize, start + 1..end);
+            let targets = start + 1 + self.low..end + self.low;
+            let targets = [&self.prefix.weight[targets.clone()], &self.prefix.moment[targets]];
+            let best_places = &mut best[start + 1..=end];
+            let last = best_places[best_places.len() - 1] as usize;
+            let between = &mut best_places[..end - start - 1];
+            of_each(self.candidates(first, last), targets, &mut to[places], between);
+            between.iter_mut().for_each(|index| *index += first as u32);
         }
     }
 
     #[inline(always)]
-    fn set(&self, j: usize, from: (usize, usize), to: &mut [f64], best: &mut [u32]) {
-        let (index, cost) = self.best(j + self.low, from);
-        (to[j], best[j]) = (cost, index as u32);
-    }
-
-    /// The cost of cell (i, end) after `from`; infinite where i is behind the end.
-    #[inline(always)]
-    fn cost(&self, from: f64, start: (f64, f64), end: (f64, f64)) -> f64 {
-        let (weight, moment) = (end.0 - start.0, end.1 - start.1);
-        let of_none = if weight == 0.0 { self.empty_cost } else { f64::INFINITY };
-        let cost = -(moment * moment / weight);
-        from + if weight > 0.0 { cost } else { of_none }
-    }
-
-    /// The first best candidate of one target, eight candidates at a time.
-    #[inline(always)]
-    fn best(&self, j: usize, (first, last): (usize, usize)) -> (usize, f64) {
-        let end = (self.prefix.weight[j], self.prefix.moment[j]);
-        let from = &self.from[first..=last];
-        let place = first + self.from_low;
-        let (weight, moment) = (&self.prefix.weight[place..][..from.len()], &self.prefix.moment[place..][..from.len()]);
-        let (mut least, mut index) = ([f64::INFINITY; LANES], [0u64; LANES]);
-        let ((f, f_rest), (w, w_rest), (m, m_rest)) =
-            (from.as_chunks::<LANES>(), weight.as_chunks::<LANES>(), moment.as_chunks::<LANES>());
-        for (block, ((f, w), m)) in f.iter().zip(w).zip(m).enumerate() {
-            for lane in 0..LANES {
-                let cost = self.cost(f[lane], (w[lane], m[lane]), end);
-                let better = cost < least[lane];
-                least[lane] = if better { cost } else { least[lane] };
-                index[lane] = if better { block as u64 } else { index[lane] };
-            }
+    fn candidates(&self, first: usize, last: usize) -> Candidates<'a> {
+        let places = first + self.from_low..last + 1 + self.from_low;
+        Candidates {
+            from: &self.from[first..=last],
+            weight: &self.prefix.weight[places.clone()],
+            moment: &self.prefix.moment[places],
         }
-        let mut found = (0, f64::INFINITY);
+    }
+}
+
+/// The cost of cell (start, end) after `from`; infinite where the start is not before the end.
+#[inline(always)]
+fn cost(from: f64, start: (f64, f64), end: (f64, f64)) -> f64 {
+    let (weight, moment) = (end.0 - start.0, end.1 - start.1);
+    let cost = from - moment * moment / weight;
+    if weight > 0.0 { cost } else { f64::INFINITY }
+}
+
+/// The first best candidate of one target, eight candidates at a time.
+#[inline(always)]
+fn best_of(candidates: Candidates<'_>, end: (f64, f64)) -> (usize, f64) {
+    let Candidates { from, weight, moment, .. } = candidates;
+    let (mut least, mut index) = ([f64::INFINITY; LANES], [0u64; LANES]);
+    let ((f, f_rest), (w, w_rest), (m, m_rest)) =
+        (from.as_chunks::<LANES>(), weight.as_chunks::<LANES>(), moment.as_chunks::<LANES>());
+    for (block, ((f, w), m)) in f.iter().zip(w).zip(m).enumerate() {
         for lane in 0..LANES {
-            let candidate = index[lane] as usize * LANES + lane;
-            if least[lane] < found.1 || (least[lane] == found.1 && candidate < found.0) {
-                found = (candidate, least[lane]);
-            }
+            let here = cost(f[lane], (w[lane], m[lane]), end);
+            let better = here < least[lane];
+            least[lane] = if better { here } else { least[lane] };
+            index[lane] = if better { block as u64 } else { index[lane] };
         }
-        for (lane, ((&f, &w), &m)) in f_rest.iter().zip(w_rest).zip(m_rest).enumerate() {
-            let cost = self.cost(f, (w, m), end);
-            if cost < found.1 {
-                found = (from.len() / LANES * LANES + lane, cost);
-            }
-        }
-        (first + found.0, found.1)
     }
+    let mut found = (0, f64::INFINITY);
+    for lane in 0..LANES {
+        let candidate = index[lane] as usize * LANES + lane;
+        if least[lane] < found.1 || (least[lane] == found.1 && candidate < found.0) {
+            found = (candidate, least[lane]);
+        }
+    }
+    for (lane, ((&f, &w), &m)) in f_rest.iter().zip(w_rest).zip(m_rest).enumerate() {
+        let here = cost(f, (w, m), end);
+        if here < found.1 {
+            found = (from.len() / LANES * LANES + lane, here);
+        }
+    }
+    found
+}
 
-    /// Targets `start..start + count`, fewer than eight, whose candidates are `first..=last`.
-    #[inline(always)]
-    fn fill_between(
-        &self,
-        start: usize,
-        (first, last): (usize, usize),
-        count: usize,
-        to: &mut [f64],
-        best: &mut [u32],
-    ) {
-        let (mut weight, mut moment) = ([0.0; LANES], [0.0; LANES]);
-        weight[..count].copy_from_slice(&self.prefix.weight[start + self.low..][..count]);
-        moment[..count].copy_from_slice(&self.prefix.moment[start + self.low..][..count]);
-        let (mut least, mut index) = ([f64::INFINITY; LANES], [first as u64; LANES]);
-        let place = first + self.from_low;
-        let count_from = last - first + 1;
-        let (w, m) = (&self.prefix.weight[place..][..count_from], &self.prefix.moment[place..][..count_from]);
-        for (i, ((&f, &w), &m)) in self.from[first..=last].iter().zip(w).zip(m).enumerate() {
-            for lane in 0..LANES {
-                let cost = self.cost(f, (w, m), (weight[lane], moment[lane]));
-                let better = cost < least[lane];
-                least[lane] = if better { cost } else { least[lane] };
-                index[lane] = if better { (first + i) as u64 } else { index[lane] };
-            }
+/// The first best candidate of each of up to eight targets.
+#[inline(always)]
+fn best_of_each(candidates: Candidates<'_>, targets: [&[f64]; 2], to: &mut [f64], best: &mut [u32]) {
+    let (mut weight, mut moment) = ([0.0; LANES], [0.0; LANES]);
+    weight[..to.len()].copy_from_slice(targets[0]);
+    moment[..to.len()].copy_from_slice(targets[1]);
+    let (mut least, mut index) = ([f64::INFINITY; LANES], [0u64; LANES]);
+    let starts = candidates.weight.iter().zip(candidates.moment);
+    for (i, (&f, (&w, &m))) in candidates.from.iter().zip(starts).enumerate() {
+        for lane in 0..LANES {
+            let here = cost(f, (w, m), (weight[lane], moment[lane]));
+            let better = here < least[lane];
+            least[lane] = if better { here } else { least[lane] };
+            index[lane] = if better { i as u64 } else { index[lane] };
         }
-        to[start..start + count].copy_from_slice(&least[..count]);
-        best[start..start + count].iter_mut().zip(index).for_each(|(to, i)| *to = i as u32);
     }
+    to.copy_from_slice(&least[..to.len()]);
+    best.iter_mut().zip(index).for_each(|(to, i)| *to = i as u32);
 }

@@ -1,9 +1,11 @@
 //! Lloyd's algorithm in ℝᵈ with restarts.
 
 use super::random::Random;
-use super::{Points, VectorCodebook, VectorError, seeding};
+use super::{Points, VectorCells, VectorCodebook, VectorError, VectorFault, refused, seeding};
+use crate::backend::Backend;
 use crate::design::StopReason;
-use crate::measure::{entropy_bits, sqnr_db};
+use crate::measure::sqnr_db;
+use crate::reference::Reference;
 
 /// A vector quantizer design: greedy k-means++, Lloyd's iteration, restarts.
 ///
@@ -75,29 +77,49 @@ impl VectorDesigner {
         Self { codevector_count, restarts: 4, iterations_max: 100, tolerance: 1e-6, held_out: 0.0, seed: 1 }
     }
 
-    /// Finds a codebook.
+    /// Finds a codebook with scalar code.
     pub fn design(&self, points: Points<'_>) -> Result<VectorDesign, VectorError> {
+        refused(self.design_with(&Reference, points, None))
+    }
+
+    /// Finds a codebook on a device that minimises Σ w‖x − y‖², each point weighing 1 where no weights are given.
+    ///
+    /// Codevectors are f32 after each step, and scores too: of points far from 0 compared with their spread, subtract
+    /// the mean first. `mse` is then Σ w‖x − y‖² / (d·Σ w).
+    pub fn design_with<B: Backend>(
+        &self,
+        backend: &B,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+    ) -> Result<VectorDesign, VectorFault<B::Fault>> {
         self.check()?;
+        check_weights(points, weights)?;
         let mut random = Random::new(self.seed);
-        let (own, other) = split_with(points, self.held_out, &mut random);
-        let own = Points { samples: &own, dimension: points.dimension };
+        let (own, other) = split_with(points, weights, self.held_out, &mut random);
+        let own_weights = own.weights.as_deref();
+        let own = own.points();
+        let energy = weighted_energy(own, own_weights);
         let (mut best, mut abandoned_count): (Option<Run>, usize) = (None, 0);
         for _ in 0..self.restarts {
-            let start = seeding::greedy(own, self.codevector_count, &mut random);
-            let run = self.run(own, start, best.as_ref().map(|b| b.cost));
+            let start = seeding::seeds(backend, own, own_weights, self.codevector_count, &mut random)
+                .map_err(VectorFault::Device)?;
+            let run = self
+                .run(backend, (own, own_weights, energy), start, best.as_ref().map(|b| b.cost))
+                .map_err(VectorFault::Device)?;
             abandoned_count += usize::from(run.abandoned);
             if !run.abandoned && best.as_ref().is_none_or(|b| run.cost < b.cost) {
                 best = Some(run);
             }
         }
         let best = best.expect("the first run is never abandoned");
-        let held_out = (!other.is_empty()).then_some(Points { samples: &other, dimension: points.dimension });
+        let held_out = (!other.samples.is_empty()).then(|| best.codebook.mse(other.points()));
         let dimension = points.dimension as f64;
+        let weight: f64 = best.weights.iter().sum();
         Ok(VectorDesign {
-            mse: best.cost / own.samples.len() as f64,
-            held_out_mse: held_out.map(|p| best.codebook.mse(p)),
-            sqnr_db: sqnr_db(own.energy(), best.cost),
-            entropy_bits: entropy_bits(&best.counts) / dimension,
+            mse: best.cost / (weight * dimension),
+            held_out_mse: held_out,
+            sqnr_db: sqnr_db(energy, best.cost),
+            entropy_bits: entropy_of(&best.weights) / dimension,
             rate: (best.codebook.count() as f64).log2() / dimension,
             iterations: best.trace.len() - 1,
             stop: best.stop,
@@ -119,16 +141,31 @@ impl VectorDesigner {
         }
     }
 
-    fn run(&self, points: Points<'_>, mut codebook: VectorCodebook, best: Option<f64>) -> Run {
-        let mut cells = Cells::of(&codebook, points);
-        let (mut trace, mut stop, mut abandoned) = (vec![cells.cost], StopReason::IterationsMax, false);
+    fn run<B: Backend>(
+        &self,
+        backend: &B,
+        (points, weights, energy): (Points<'_>, Option<&[f32]>, f64),
+        mut codebook: VectorCodebook,
+        best: Option<f64>,
+    ) -> Result<Run, B::Fault> {
+        let mut codes = vec![0; points.len()];
+        let mut step = |codebook: &mut VectorCodebook| -> Result<(VectorCells, f64), B::Fault> {
+            let samples = codebook.to_f32();
+            codebook.codevectors.iter_mut().zip(&samples).for_each(|(y, &rounded)| *y = f64::from(rounded));
+            let codevectors = Points { samples: &samples, dimension: points.dimension };
+            let cells = backend.vector_cells(points, weights, codevectors, &mut codes)?;
+            let cost = cells.cost(energy, codevectors);
+            Ok((cells, cost))
+        };
+        let (mut cells, mut cost) = step(&mut codebook)?;
+        let (mut trace, mut stop, mut abandoned) = (vec![cost], StopReason::IterationsMax, false);
         for _ in 0..self.iterations_max {
-            cells.move_codevectors(&mut codebook, points);
-            let next = Cells::of(&codebook, points);
-            let gain = cells.cost - next.cost;
-            trace.push(next.cost);
-            cells = next;
-            if gain <= self.tolerance * cells.cost {
+            move_codevectors(&cells, &mut codebook, points, weights);
+            let next = step(&mut codebook)?;
+            let gain = cost - next.1;
+            (cells, cost) = next;
+            trace.push(cost);
+            if gain <= self.tolerance * cost {
                 stop = StopReason::Converged;
                 break;
             }
@@ -137,17 +174,16 @@ impl VectorDesigner {
                 break;
             }
         }
-        let scale = points.samples.len() as f64;
-        let (cost, counts) = (cells.cost, cells.counts);
+        let scale = cells.weights.iter().sum::<f64>() * points.dimension as f64;
         let trace = trace.into_iter().map(|c| c / scale).collect();
-        Run { codebook, cost, counts, trace, stop, abandoned }
+        Ok(Run { codebook, cost, weights: cells.weights, trace, stop, abandoned })
     }
 }
 
 struct Run {
     codebook: VectorCodebook,
     cost: f64,
-    counts: Vec<u64>,
+    weights: Vec<f64>,
     trace: Vec<f64>,
     stop: StopReason,
     abandoned: bool,
@@ -161,56 +197,69 @@ fn extrapolated(trace: &[f64]) -> f64 {
     c - 2.0 * last * ratio / (1.0 - ratio)
 }
 
-/// Sums over the cells of a codebook.
-struct Cells {
-    counts: Vec<u64>,
-    sums: Vec<f64>,
-    /// Distance of each point from its codevector.
-    distances: Vec<f64>,
-    cost: f64,
+/// Codevectors become centroids; those of empty cells move to the points that are worst off.
+fn move_codevectors(cells: &VectorCells, codebook: &mut VectorCodebook, points: Points<'_>, weights: Option<&[f32]>) {
+    let weight_of = |index: usize| weights.map_or(1.0, |w| f64::from(w[index]));
+    // Found only when there is an empty cell: distances from codevectors as they were, dearest last.
+    let mut worst: Option<Vec<(f64, usize)>> = None;
+    for code in 0..codebook.count() {
+        if cells.weights[code] > 0.0 {
+            continue;
+        }
+        let dearest = worst.get_or_insert_with(|| {
+            let loss = |(index, x)| (weight_of(index) * codebook.nearest(x).1, index);
+            let mut losses: Vec<(f64, usize)> = points.iter().enumerate().map(loss).filter(|l| l.0 > 0.0).collect();
+            losses.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+            losses
+        });
+        if let Some((_, index)) = dearest.pop() {
+            let point = points.get(index);
+            codebook.get_mut(code).iter_mut().zip(point).for_each(|(y, &x)| *y = f64::from(x));
+        }
+    }
+    for code in (0..codebook.count()).filter(|&code| cells.weights[code] > 0.0) {
+        let weight = cells.weights[code];
+        codebook.get_mut(code).iter_mut().zip(cells.sum(code)).for_each(|(y, sum)| *y = sum / weight);
+    }
 }
 
-impl Cells {
-    fn of(codebook: &VectorCodebook, points: Points<'_>) -> Self {
-        let d = points.dimension;
-        let mut cells = Self {
-            counts: vec![0; codebook.count()],
-            sums: vec![0.0; codebook.count() * d],
-            distances: Vec::with_capacity(points.len()),
-            cost: 0.0,
-        };
-        for x in points.iter() {
-            let (code, distance) = codebook.nearest(x);
-            cells.counts[code] += 1;
-            cells.sums[code * d..][..d].iter_mut().zip(x).for_each(|(s, &x)| *s += f64::from(x));
-            cells.distances.push(distance);
-            cells.cost += distance;
-        }
-        cells
+fn check_weights(points: Points<'_>, weights: Option<&[f32]>) -> Result<(), VectorError> {
+    let Some(weights) = weights else { return Ok(()) };
+    if weights.len() != points.len() {
+        return Err(VectorError::WeightCount { points: points.len(), weights: weights.len() });
     }
-
-    /// Codevectors become centroids; those of empty cells move to the points that are worst off.
-    fn move_codevectors(&mut self, codebook: &mut VectorCodebook, points: Points<'_>) {
-        let d = points.dimension;
-        for code in 0..codebook.count() {
-            if self.counts[code] > 0 {
-                let n = self.counts[code] as f64;
-                let sums = &self.sums[code * d..][..d];
-                codebook.get_mut(code).iter_mut().zip(sums).for_each(|(y, s)| *y = s / n);
-            } else if let Some(worst) = self.take_worst() {
-                let point = points.get(worst);
-                codebook.get_mut(code).iter_mut().zip(point).for_each(|(y, &x)| *y = f64::from(x));
-            }
-        }
+    if let Some(index) = weights.iter().position(|w| !(*w >= 0.0 && w.is_finite())) {
+        return Err(VectorError::Weight { index, value: weights[index] });
     }
+    if weights.iter().all(|&w| w == 0.0) {
+        return Err(VectorError::Parameter { name: "the sum of weights", value: 0.0, range: "above 0" });
+    }
+    Ok(())
+}
 
-    fn take_worst(&mut self) -> Option<usize> {
-        let worst = (0..self.distances.len()).max_by(|&a, &b| self.distances[a].total_cmp(&self.distances[b]))?;
-        if self.distances[worst] == 0.0 {
-            return None;
-        }
-        self.distances[worst] = 0.0;
-        Some(worst)
+/// Σ w‖x‖².
+fn weighted_energy(points: Points<'_>, weights: Option<&[f32]>) -> f64 {
+    let Some(weights) = weights else { return points.energy() };
+    let square = |x: &[f32]| x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+    points.iter().zip(weights).map(|(x, &w)| f64::from(w) * square(x)).sum()
+}
+
+/// −Σ p log₂ p of cells with these weights.
+fn entropy_of(weights: &[f64]) -> f64 {
+    let total: f64 = weights.iter().sum();
+    -weights.iter().filter(|&&w| w > 0.0).map(|w| w / total * (w / total).log2()).sum::<f64>()
+}
+
+/// Some of the points, with their weights.
+struct Part {
+    samples: Vec<f32>,
+    weights: Option<Vec<f32>>,
+    dimension: usize,
+}
+
+impl Part {
+    fn points(&self) -> Points<'_> {
+        Points { samples: &self.samples, dimension: self.dimension }
     }
 }
 
@@ -222,15 +271,44 @@ impl Cells {
 /// assert_eq!((own.len(), other.len()), (16, 4)); // 8 and 2 points
 /// ```
 pub fn split(points: Points<'_>, share: f64, seed: u64) -> (Vec<f32>, Vec<f32>) {
-    split_with(points, share, &mut Random::new(seed))
+    let (own, other) = split_with(points, None, share, &mut Random::new(seed));
+    (own.samples, other.samples)
 }
 
 /// Points for the design and points held out.
-fn split_with(points: Points<'_>, held_out: f64, random: &mut Random) -> (Vec<f32>, Vec<f32>) {
+fn split_with(points: Points<'_>, weights: Option<&[f32]>, held_out: f64, random: &mut Random) -> (Part, Part) {
     let n = points.len();
     let count = ((n as f64 * held_out) as usize).min(n - 1);
     let mut is_held_out = vec![false; n];
-    random.sample(n, count).iter().take(count).for_each(|&i| is_held_out[i] = true);
-    let pick = |held: bool| (0..n).filter(|&i| is_held_out[i] == held).flat_map(|i| points.get(i)).copied().collect();
-    (pick(false), pick(true))
+    if count > 0 {
+        random.sample(n, count).iter().take(count).for_each(|&i| is_held_out[i] = true);
+    }
+    let part = |held: bool| {
+        let places = || (0..n).filter(|&i| is_held_out[i] == held);
+        Part {
+            samples: places().flat_map(|i| points.get(i)).copied().collect(),
+            weights: weights.map(|w| places().map(|i| w[i]).collect()),
+            dimension: points.dimension,
+        }
+    };
+    (part(false), part(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_cells_take_the_points_that_are_worst_off() {
+        let samples: Vec<f32> = (0..400).map(|i| (i % 4) as f32 * 10.0).collect();
+        let points = Points::new(&samples, 1).expect("finite");
+        // Three equal codevectors: the first has all points on its side, the others none.
+        let start = VectorCodebook::new(vec![0.0, 0.0, 0.0, 10.0], 1);
+        let designer = VectorDesigner::new(4);
+        let Ok(run) = designer.run(&Reference, (points, None, points.energy()), start, None);
+        let mut levels = run.codebook.codevectors.clone();
+        levels.sort_by(f64::total_cmp);
+        assert_eq!((levels, run.cost), (vec![0.0, 10.0, 20.0, 30.0], 0.0));
+        assert!(run.weights.iter().all(|&w| w == 100.0), "{:?}", run.weights);
+    }
 }

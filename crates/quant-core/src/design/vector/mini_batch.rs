@@ -1,7 +1,9 @@
 //! Mini-batch k-means: for more points than fit a pass.
 
 use super::random::Random;
-use super::{Points, VectorCodebook, VectorError, seeding};
+use super::{Points, VectorCodebook, VectorError, VectorFault, refused, seeding};
+use crate::backend::Backend;
+use crate::reference::Reference;
 
 /// Web-scale k-means (Sculley 2010): each step assigns a random batch and moves every codevector towards the mean of the
 /// points it has ever been given, by 1/count.
@@ -36,21 +38,32 @@ impl MiniBatch {
         Self { codevector_count, batch_len: 1024.max(8 * codevector_count), steps: 100, seed: 1 }
     }
 
-    /// Finds a codebook.
+    /// Finds a codebook with scalar code.
     pub fn design(&self, points: Points<'_>) -> Result<VectorCodebook, VectorError> {
+        refused(self.design_with(&Reference, points))
+    }
+
+    /// Finds a codebook on a device.
+    pub fn design_with<B: Backend>(
+        &self,
+        backend: &B,
+        points: Points<'_>,
+    ) -> Result<VectorCodebook, VectorFault<B::Fault>> {
         if self.codevector_count == 0 || self.batch_len == 0 {
-            return Err(VectorError::Parameter { name: "codevector_count", value: 0.0, range: "at least 1" });
+            return Err(VectorError::Parameter { name: "codevector_count", value: 0.0, range: "at least 1" }.into());
         }
         let mut random = Random::new(self.seed);
         let seeds = draw(points, 4 * self.batch_len, &mut random);
         let seeds = Points { samples: &seeds, dimension: points.dimension };
-        let mut codebook = seeding::greedy(seeds, self.codevector_count, &mut random);
+        let mut codebook =
+            seeding::seeds(backend, seeds, None, self.codevector_count, &mut random).map_err(VectorFault::Device)?;
         let mut counts = vec![0u64; codebook.count()];
         for _ in 0..self.steps {
             let batch = draw(points, self.batch_len, &mut random);
             let batch = Points { samples: &batch, dimension: points.dimension };
-            let codes: Vec<usize> = batch.iter().map(|x| codebook.nearest(x).0).collect();
+            let codes = codebook.encode(backend, batch).map_err(VectorFault::Device)?;
             for (x, code) in batch.iter().zip(codes) {
+                let code = code as usize;
                 counts[code] += 1;
                 let rate = 1.0 / counts[code] as f64;
                 codebook.get_mut(code).iter_mut().zip(x).for_each(|(y, &x)| *y += rate * (f64::from(x) - *y));

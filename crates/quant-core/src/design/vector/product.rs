@@ -1,6 +1,8 @@
 //! Product quantization: a codebook for each part of a point.
 
-use super::{Points, VectorCodebook, VectorDesigner, VectorError};
+use super::{Points, VectorCodebook, VectorDesigner, VectorError, VectorFault, refused};
+use crate::backend::Backend;
+use crate::reference::Reference;
 
 /// One codebook per run of coordinates; a code is one index per part, so K₁·K₂·… codevectors cost K₁ + K₂ + ….
 ///
@@ -26,22 +28,34 @@ pub struct ProductCodebook {
 }
 
 impl ProductCodebook {
-    /// Designs each of `part_count` equal parts on its own, all with the same designer.
+    /// Designs each of `part_count` equal parts on its own, all with the same designer, in scalar code.
     pub fn design(points: Points<'_>, part_count: usize, designer: &VectorDesigner) -> Result<Self, VectorError> {
+        refused(Self::design_with(&Reference, points, None, part_count, designer))
+    }
+
+    /// [`Self::design`] on a device, of points that have weights.
+    pub fn design_with<B: Backend>(
+        backend: &B,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        part_count: usize,
+        designer: &VectorDesigner,
+    ) -> Result<Self, VectorFault<B::Fault>> {
         let dimension = points.dimension();
         if part_count == 0 || !dimension.is_multiple_of(part_count) {
             return Err(VectorError::Parameter {
                 name: "part_count",
                 value: part_count as f64,
                 range: "a divisor of the dimension",
-            });
+            }
+            .into());
         }
         let width = dimension / part_count;
         let part = |p: usize| {
             let samples: Vec<f32> = points.iter().flat_map(|x| &x[p * width..][..width]).copied().collect();
-            Ok(designer.design(Points::new(&samples, width)?)?.codebook)
+            Ok(designer.design_with(backend, Points::new(&samples, width)?, weights)?.codebook)
         };
-        Ok(Self { parts: (0..part_count).map(part).collect::<Result<_, VectorError>>()? })
+        Ok(Self { parts: (0..part_count).map(part).collect::<Result<_, VectorFault<B::Fault>>>()? })
     }
 
     /// The codebook of each part.

@@ -1,6 +1,8 @@
 //! Residual quantization: each stage quantizes what the ones before left over.
 
-use super::{Points, VectorCodebook, VectorDesigner, VectorError};
+use super::{Points, VectorCodebook, VectorDesigner, VectorError, VectorFault, refused};
+use crate::backend::Backend;
+use crate::reference::Reference;
 
 /// A sum of codevectors, one from each stage.
 ///
@@ -25,17 +27,30 @@ pub struct ResidualCodebook {
 }
 
 impl ResidualCodebook {
-    /// Designs `stage_count` stages one after another, all with the same designer.
+    /// Designs `stage_count` stages one after another, all with the same designer, in scalar code.
     pub fn design(points: Points<'_>, stage_count: usize, designer: &VectorDesigner) -> Result<Self, VectorError> {
+        refused(Self::design_with(&Reference, points, None, stage_count, designer))
+    }
+
+    /// [`Self::design`] on a device, of points that have weights.
+    pub fn design_with<B: Backend>(
+        backend: &B,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        stage_count: usize,
+        designer: &VectorDesigner,
+    ) -> Result<Self, VectorFault<B::Fault>> {
         if stage_count == 0 {
-            return Err(VectorError::Parameter { name: "stage_count", value: 0.0, range: "at least 1" });
+            return Err(VectorError::Parameter { name: "stage_count", value: 0.0, range: "at least 1" }.into());
         }
         let mut rest = points.samples.to_vec();
         let mut stages = Vec::with_capacity(stage_count);
         for _ in 0..stage_count {
-            let stage = designer.design(Points::new(&rest, points.dimension())?)?.codebook;
-            for x in rest.chunks_exact_mut(points.dimension()) {
-                subtract(x, &stage);
+            let left = Points::new(&rest, points.dimension())?;
+            let stage = designer.design_with(backend, left, weights)?.codebook;
+            let codes = stage.encode(backend, left).map_err(VectorFault::Device)?;
+            for (x, code) in rest.chunks_exact_mut(points.dimension()).zip(codes) {
+                subtract(x, &stage, code as usize);
             }
             stages.push(stage);
         }
@@ -50,7 +65,12 @@ impl ResidualCodebook {
     /// One code per stage.
     pub fn encode(&self, point: &[f32]) -> Vec<usize> {
         let mut rest = point.to_vec();
-        self.stages.iter().map(|stage| subtract(&mut rest, stage)).collect()
+        let encode = |stage: &VectorCodebook| {
+            let code = stage.nearest(&rest).0;
+            subtract(&mut rest, stage, code);
+            code
+        };
+        self.stages.iter().map(encode).collect()
     }
 
     /// The sum of codevectors.
@@ -70,9 +90,6 @@ impl ResidualCodebook {
     }
 }
 
-/// Subtracts the nearest codevector, and names it.
-fn subtract(point: &mut [f32], stage: &VectorCodebook) -> usize {
-    let code = stage.nearest(point).0;
+fn subtract(point: &mut [f32], stage: &VectorCodebook, code: usize) {
     point.iter_mut().zip(stage.get(code)).for_each(|(x, y)| *x = (f64::from(*x) - y) as f32);
-    code
 }

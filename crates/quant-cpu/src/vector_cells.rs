@@ -1,0 +1,188 @@
+//! Nearest codevectors, and the sums that Lloyd's step needs.
+//!
+//! Scores ½‖y‖² − ⟨x, y⟩ of a block of points and a group of codevectors stay in registers and are compared at once, so
+//! no distance is ever stored. Each score is one chain of fused multiply-adds in the order of the coordinates, whatever
+//! the instruction set, and sums are taken over tiles that depend on the shape alone: results do not depend on either.
+//! Class: codes exact (of the class regret), sums bounded.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::{Cpu, level::Level};
+use quant_core::design::vector::{Points, VectorCells};
+use quant_core::reference::half_square;
+use rayon::prelude::*;
+
+/// Points of a block: two AVX-512 registers.
+const BLOCK: usize = 32;
+
+/// Codevectors of a group: with two registers of points, 16 sums at a time, of 32 registers.
+const GROUP: usize = 8;
+
+/// Points of a tile at least, and tiles at most: sums of a tile take as much room as its codevectors in f64.
+const TILE_POINTS_MIN: usize = 4096;
+const TILES_MAX: usize = 64;
+
+/// Codevectors in groups, coordinate after coordinate, the last group filled up with some that are never nearest.
+struct Groups {
+    dimension: usize,
+    /// `GROUP` values for each coordinate of each group.
+    values: Vec<f32>,
+    /// ½‖y‖².
+    half_squares: Vec<f32>,
+}
+
+impl Groups {
+    fn new(codevectors: Points<'_>) -> Self {
+        let dimension = codevectors.dimension();
+        let group_count = codevectors.len().div_ceil(GROUP);
+        let mut groups = Self {
+            dimension,
+            values: vec![0.0; group_count * GROUP * dimension],
+            half_squares: vec![f32::INFINITY; group_count * GROUP],
+        };
+        for (code, codevector) in codevectors.iter().enumerate() {
+            let group = &mut groups.values[code / GROUP * GROUP * dimension..];
+            codevector.iter().enumerate().for_each(|(i, &y)| group[i * GROUP + code % GROUP] = y);
+            groups.half_squares[code] = half_square(codevector);
+        }
+        groups
+    }
+
+    /// ½‖y‖² and coordinates of a group.
+    #[inline(always)]
+    fn get(&self, group: usize) -> (&[f32; GROUP], &[[f32; GROUP]]) {
+        let values = &self.values.as_chunks::<GROUP>().0[group * self.dimension..][..self.dimension];
+        (&self.half_squares.as_chunks::<GROUP>().0[group], values)
+    }
+
+    /// [`Self::get`] of all groups.
+    fn iter(&self) -> impl Iterator<Item = (&[f32; GROUP], &[[f32; GROUP]])> {
+        let values = self.values.as_chunks::<GROUP>().0.chunks_exact(self.dimension);
+        self.half_squares.as_chunks::<GROUP>().0.iter().zip(values)
+    }
+}
+
+/// What a thread works with: a block of points, coordinate after coordinate.
+struct Block {
+    coordinates: Vec<[f32; BLOCK]>,
+}
+
+impl Block {
+    fn new(dimension: usize) -> Self {
+        Self { coordinates: vec![[0.0; BLOCK]; dimension] }
+    }
+
+    /// Takes up to `BLOCK` points; the places of others keep what they had. Never inlined: compiled for AVX-512 it
+    /// becomes scatters, which take twice as long.
+    #[inline(never)]
+    fn fill(&mut self, samples: &[f32]) {
+        let dimension = self.coordinates.len();
+        for (place, point) in samples.chunks_exact(dimension).enumerate() {
+            self.coordinates.iter_mut().zip(point).for_each(|(coordinate, &x)| coordinate[place] = x);
+        }
+    }
+
+    #[inline(always)]
+    fn nearest(&self, level: Level, groups: &Groups) -> [u32; BLOCK] {
+        #[cfg(target_arch = "x86_64")]
+        if level.has_avx512() {
+            // SAFETY: the level was proved available when it was made.
+            return unsafe { avx512::nearest(&self.coordinates, groups) };
+        } else if level.has_avx2() {
+            // SAFETY: the level was proved available when it was made.
+            return unsafe { avx2::nearest(&self.coordinates, groups) };
+        }
+        let _ = level;
+        nearest_portable(&self.coordinates, groups)
+    }
+}
+
+#[inline(always)]
+fn nearest_portable(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [u32; BLOCK] {
+    let (mut least, mut codes) = ([f32::INFINITY; BLOCK], [0u32; BLOCK]);
+    for (group, (half_squares, values)) in groups.iter().enumerate() {
+        for (j, &half_square) in half_squares.iter().enumerate() {
+            let mut scores = [half_square; BLOCK];
+            for (x, y) in coordinates.iter().zip(values) {
+                scores.iter_mut().zip(x).for_each(|(score, x)| *score = (-x).mul_add(y[j], *score));
+            }
+            for ((least, code), score) in least.iter_mut().zip(&mut codes).zip(scores) {
+                if score < *least {
+                    (*least, *code) = (score, (group * GROUP + j) as u32);
+                }
+            }
+        }
+    }
+    codes
+}
+
+pub(crate) fn nearest_codevectors(cpu: &Cpu, points: Points<'_>, codevectors: Points<'_>, codes: &mut [u32]) {
+    let groups = checked(points, codevectors, codes);
+    let d = points.dimension();
+    let len = (cpu.chunk_len / d).max(1).next_multiple_of(BLOCK);
+    let parts = codes.par_chunks_mut(len).zip(points.samples().par_chunks(len * d));
+    cpu.pool.install(|| parts.for_each(|(codes, samples)| encode(cpu.level, &groups, samples, codes, |_, _| {})));
+}
+
+pub(crate) fn vector_cells(
+    cpu: &Cpu,
+    points: Points<'_>,
+    weights: Option<&[f32]>,
+    codevectors: Points<'_>,
+    codes: &mut [u32],
+) -> VectorCells {
+    assert!(weights.is_none_or(|w| w.len() == points.len()), "one weight per point");
+    let groups = checked(points, codevectors, codes);
+    let d = points.dimension();
+    let tile_len = points.len().div_ceil(TILES_MAX).max(TILE_POINTS_MIN).max(4 * codevectors.len());
+    let of_tile = |(tile, (codes, samples)): (usize, (&mut [u32], &[f32]))| {
+        let mut cells = VectorCells::empty(codevectors);
+        let first = tile * tile_len;
+        encode(
+            cpu.level,
+            &groups,
+            samples,
+            codes,
+            #[inline(always)]
+            |place, codes| {
+                for (i, &code) in codes.iter().enumerate() {
+                    let weight = weights.map_or(1.0, |w| w[first + place + i]);
+                    cells.add(code as usize, &samples[(place + i) * d..][..d], weight);
+                }
+            },
+        );
+        cells
+    };
+    let tiles = codes.par_chunks_mut(tile_len).zip(points.samples().par_chunks(tile_len * d)).enumerate();
+    let parts: Vec<VectorCells> = cpu.pool.install(|| tiles.map(of_tile).collect());
+    let mut parts = parts.into_iter();
+    let mut cells = parts.next().expect("at least one point");
+    parts.for_each(|part| cells.merge(&part));
+    cells
+}
+
+fn checked(points: Points<'_>, codevectors: Points<'_>, codes: &[u32]) -> Groups {
+    assert_eq!(points.dimension(), codevectors.dimension(), "points and codevectors of one space");
+    assert_eq!(codes.len(), points.len(), "a code for each point");
+    Groups::new(codevectors)
+}
+
+/// Encodes points block by block and tells each block's first place and codes.
+#[inline(always)]
+fn encode(level: Level, groups: &Groups, samples: &[f32], codes: &mut [u32], mut then: impl FnMut(usize, &[u32])) {
+    let mut block = Block::new(groups.dimension);
+    level.vectorize(
+        #[inline(always)]
+        || {
+            let parts = codes.chunks_mut(BLOCK).zip(samples.chunks(BLOCK * groups.dimension));
+            for (index, (codes, samples)) in parts.enumerate() {
+                block.fill(samples);
+                codes.copy_from_slice(&block.nearest(level, groups)[..codes.len()]);
+                then(index * BLOCK, codes);
+            }
+        },
+    );
+}
