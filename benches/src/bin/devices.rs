@@ -225,14 +225,15 @@ fn timed(
     }
     let seconds = interleave(&mut contestants, round_count);
     drop(contestants);
-    let fact = |(((name, bytes, count), seconds), told): (((&str, f64, usize), Vec<f64>), &RefCell<Vec<f64>>)| {
+    let mut list = Vec::new();
+    for (((name, bytes, count), seconds), told) in facts.into_iter().zip(seconds).zip(&on_device) {
         let told = told.borrow();
         let kernel = (!told.is_empty()).then(|| median(&told));
-        json!({
+        list.push(json!({
             "name": name, "bytes_per_sample": bytes, "sample_count": count, "seconds": seconds, "kernel_seconds": kernel,
-        })
-    };
-    facts.into_iter().zip(seconds).zip(&on_device).map(fact).collect()
+        }));
+    }
+    list
 }
 
 /// MSE beside the times that have one.

@@ -29,11 +29,10 @@ pub(crate) fn decode(
         let part = rest.split_off_mut(..chunk.len() * dtype.byte_len()).expect("room for every sample");
         (chunk, part)
     });
-    let items = items.collect();
     let is_shared = encoding.codebooks.count() == 1;
     let level_count = encoding.codebooks.level_count();
     gpu.each(
-        items,
+        items.collect(),
         |unit, (chunk, part)| {
             let groups = LocalGroups::new(grouping, chunk);
             let scales = encoding.scales.map_or(&[][..], |scales| &scales[groups.range.clone()]);
