@@ -1,8 +1,9 @@
 """Answers requests of kmeans_workloads.rs: one line in, `seconds mse` or a reason out.
 
-Needs numpy and any of flash1dkmeans, kmeans1d, ckwrap, joblib. Compiled code is warmed up before it is timed.
+Needs numpy and any of flash1dkmeans, kmeans1d, ckwrap, joblib, faiss-cpu. Compiled code is warmed up before it is timed.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -95,6 +96,25 @@ def ckwrap_rows(processes, k):
     seconds, levels = timed(run)
     # Not all rows are fitted, so there is no error to compare.
     return seconds * len(rows) / len(some) / processes, float("inf")
+
+
+def faiss_lloyd(data, steps, k):
+    """All points, from the first of them on; the objective is that before the last step, as ours is."""
+    import faiss
+
+    faiss.omp_set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    options = dict(niter=steps, max_points_per_centroid=10**9, min_points_per_centroid=1)
+    fit = faiss.Kmeans(data.shape[1], k, **options)
+    seconds, _ = timed(lambda: fit.train(data, init_centroids=data[:k].copy()))
+    return seconds, fit.obj[-1] / data.size
+
+
+def faiss_8(steps, k):
+    return faiss_lloyd(x[:8_000_000].reshape(-1, 8), steps, k)
+
+
+def faiss_128(steps, k):
+    return faiss_lloyd(x.reshape(-1, 128), steps, k)
 
 
 for line in sys.stdin:

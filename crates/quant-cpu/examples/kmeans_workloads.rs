@@ -1,11 +1,14 @@
-//! Exact 1-D k-means beside its peers, on the standing workloads, codes included.
+//! k-means beside its peers, on the standing workloads, codes included.
 //!
-//! `cargo run --release -p quant-cpu --example kmeans_workloads -- [--threads N] [--rounds N] [--python PATH]`
+//! `cargo run --release -p quant-cpu --example kmeans_workloads -- [--threads N] [--rounds N] [--python PATH]
+//! [--only WORD]`
 //!
 //! W1 is one tensor of 16,777,216 samples N(0, 1) in three formats at 16 levels, and 1,048,576 samples at 16 and 256;
-//! W2 is 4096 rows of 4096 samples with weights χ²₁ at 8 and 16 levels. Seconds are medians. With `--python` the peers
+//! W2 is 4096 rows of 4096 samples with weights χ²₁ at 8 and 16 levels; W3 is 10 of Lloyd's steps from one start for
+//! 1,000,000 points of dimension 8 with 256 codevectors, and 3 steps for 131,072 points of dimension 128 with 1024.
+//! `--only` picks workloads by a word of their name. Seconds are medians. With `--python` the peers
 //! that can be imported there run on the same data in the same rounds: flash1dkmeans, kmeans1d over distinct values (as
-//! coremltools does) and ckwrap; a peer slower than 20 s runs once, and `best` is the fastest run. `excess` is the MSE over the least ever seen.
+//! coremltools does), ckwrap and faiss (with its OpenBLAS told which processor it runs on); a peer slower than 20 s runs once, and `best` is the fastest run. `excess` is the MSE over the least ever seen.
 
 use half::{bf16, f16};
 use quant_core::backend::{Backend, Encoding};
@@ -13,6 +16,7 @@ use quant_core::codebook::Codebooks;
 use quant_core::codes::BitWidth;
 use quant_core::conformance::cases::Noise;
 use quant_core::design::certified::fit_finite;
+use quant_core::design::vector::Points;
 use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::tensor::{Matrix, Samples};
 use quant_cpu::{Cpu, CpuOptions};
@@ -41,6 +45,8 @@ impl Peer {
             .arg(folder)
             .env("OMP_NUM_THREADS", threads.to_string())
             .env("NUMBA_NUM_THREADS", threads.to_string())
+            // The OpenBLAS of faiss takes new processors for one of 2004, and runs at a quarter of its speed.
+            .env("OPENBLAS_CORETYPE", "SkylakeX")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -101,6 +107,26 @@ fn rows(cpu: &Cpu, samples: &[f32], weights: &[f32], columns: usize, level_count
     Run { seconds, mse: rows_mse(samples, weights, columns, &codebooks), note: "certified".into() }
 }
 
+/// Some of Lloyd's steps from the first points on, and the mean squared error before the last of them.
+fn vectors(cpu: &Cpu, samples: &[f32], dimension: usize, codevector_count: usize, steps: usize) -> Run {
+    let points = Points::new(samples, dimension).expect("finite samples");
+    let energy = points.energy();
+    let start = Instant::now();
+    let mut codevectors = samples[..codevector_count * dimension].to_vec();
+    let (mut codes, mut mse) = (vec![0; points.len()], 0.0);
+    for _ in 0..steps {
+        let own = Points::new(&codevectors, dimension).expect("finite centroids");
+        let Ok(cells) = cpu.vector_cells(points, None, own, &mut codes);
+        mse = cells.cost(energy, own) / samples.len() as f64;
+        for (code, y) in codevectors.chunks_exact_mut(dimension).enumerate().filter(|(c, _)| cells.weights[*c] > 0.0) {
+            y.iter_mut().zip(cells.sum(code)).for_each(|(y, sum)| *y = (sum / cells.weights[code]) as f32);
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let rate = 2e-9 * (samples.len() * codevector_count * steps) as f64 / seconds;
+    Run { seconds, mse, note: format!("{rate:.0} GFLOP/s") }
+}
+
 /// Mean over rows of Σ w (x − nearest level)² / Σ w.
 fn rows_mse(samples: &[f32], weights: &[f32], columns: usize, codebooks: &Codebooks) -> f64 {
     let of_row = |(row, (x, w)): (usize, (&[f32], &[f32]))| {
@@ -118,7 +144,22 @@ fn median(mut seconds: Vec<f64>) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// Runs ours and the peers in turn and prints a line for each.
+/// What all comparisons share.
+struct Comparison<'a> {
+    rounds: usize,
+    only: &'a str,
+    peer: Option<Peer>,
+}
+
+impl Comparison<'_> {
+    /// Runs ours and the peers in turn and prints a line for each.
+    fn run(&mut self, name: &str, ours: impl Fn() -> Run, requests: &[(&str, String)]) {
+        if name.contains(self.only) {
+            compare(name, self.rounds, ours, self.peer.as_mut(), requests);
+        }
+    }
+}
+
 fn compare(name: &str, rounds: usize, ours: impl Fn() -> Run, peer: Option<&mut Peer>, requests: &[(&str, String)]) {
     let mut runs: Vec<Vec<Run>> = requests.iter().map(|_| Vec::new()).collect();
     let mut own = vec![ours()];
@@ -169,6 +210,7 @@ fn main() {
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
     let number = |name: &str, or: usize| value(name).map_or(or, |v| v.parse().expect("a number"));
     let (threads, rounds) = (number("--threads", 2), number("--rounds", 5));
+    let only = value("--only").map_or("", String::as_str);
     let cpu = Cpu::new(CpuOptions { threads: Some(threads), ..Default::default() }).expect("a CPU");
     let mut noise = Noise(11);
     let x: Vec<f32> = (0..1 << 24).map(|_| noise.normal()).collect();
@@ -176,13 +218,14 @@ fn main() {
     let row_samples: Vec<f32> = x.iter().map(|x| 0.02 * x).collect();
     let weights: Vec<f32> = (0..1 << 24).map(|_| noise.normal().powi(2)).collect();
     let folder: PathBuf = std::env::temp_dir().join(format!("kmeans_workloads_{}", std::process::id()));
-    let mut peer = value("--python").map(|python| {
+    let peer = value("--python").map(|python| {
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         write_npy(&folder.join("x.npy"), "<f4", "16777216,", bytemuck::cast_slice(&x));
         write_npy(&folder.join("rows.npy"), "<f4", "4096, 4096", bytemuck::cast_slice(&row_samples));
         write_npy(&folder.join("weights.npy"), "<f4", "4096, 4096", bytemuck::cast_slice(&weights));
         Peer::start(Path::new(python), &folder, threads)
     });
+    let mut comparison = Comparison { rounds, only, peer };
     println!("{}", cpu.name());
     let f16s: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
     let bf16s: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
@@ -190,23 +233,29 @@ fn main() {
         list.iter().map(|(name, verb)| (*name, format!("{verb} {tail}"))).collect()
     };
     let peers_f32 = requests(&[("flash1dkmeans", "flash")], "16777216 16");
-    compare("W1 f32 16.7M k=16", rounds, || whole(&cpu, Samples::F32(&x), 16), peer.as_mut(), &peers_f32);
+    comparison.run("W1 f32 16.7M k=16", || whole(&cpu, Samples::F32(&x), 16), &peers_f32);
     let peers_f16 = requests(&[("unique + kmeans1d", "unique")], "16777216 16");
-    compare("W1 f16 16.7M k=16", rounds, || whole(&cpu, Samples::F16(&f16s), 16), peer.as_mut(), &peers_f16);
-    compare("W1 bf16 16.7M k=16", rounds, || whole(&cpu, Samples::Bf16(&bf16s), 16), peer.as_mut(), &[]);
+    comparison.run("W1 f16 16.7M k=16", || whole(&cpu, Samples::F16(&f16s), 16), &peers_f16);
+    comparison.run("W1 bf16 16.7M k=16", || whole(&cpu, Samples::Bf16(&bf16s), 16), &[]);
     let peers_few = requests(&[("flash1dkmeans", "flash"), ("ckwrap", "ckwrap")], "1048576 16");
-    compare("W1 f32 1M k=16", rounds, || whole(&cpu, Samples::F32(few), 16), peer.as_mut(), &peers_few);
+    comparison.run("W1 f32 1M k=16", || whole(&cpu, Samples::F32(few), 16), &peers_few);
     for level_count in [8, 16] {
         let requests = [
             ("flash1dkmeans × processes", format!("flash_rows {threads} {level_count}")),
             ("ckwrap, 32 rows scaled", format!("ckwrap_rows {threads} {level_count}")),
         ];
         let ours = || rows(&cpu, &row_samples, &weights, 4096, level_count);
-        compare(&format!("W2 4096 × 4096 k={level_count}"), rounds, ours, peer.as_mut(), &requests);
+        comparison.run(&format!("W2 4096 × 4096 k={level_count}"), ours, &requests);
     }
     let peers_many = requests(&[("flash1dkmeans", "flash"), ("ckwrap", "ckwrap")], "1048576 256");
-    compare("W1 f32 1M k=256", rounds, || whole(&cpu, Samples::F32(few), 256), peer.as_mut(), &peers_many);
-    if let Some(mut peer) = peer {
+    comparison.run("W1 f32 1M k=256", || whole(&cpu, Samples::F32(few), 256), &peers_many);
+    for (dimension, level_count, steps) in [(8, 256, 10), (128, 1024, 3)] {
+        let samples = if dimension == 8 { &x[..8_000_000] } else { &x[..] };
+        let name = format!("W3 d={dimension} k={level_count}");
+        let request = [("faiss", format!("faiss_{dimension} {steps} {level_count}"))];
+        comparison.run(&name, || vectors(&cpu, samples, dimension, level_count, steps), &request);
+    }
+    if let Some(mut peer) = comparison.peer {
         drop(peer.process.stdin.take());
         let _ = peer.process.wait();
         let _ = std::fs::remove_dir_all(&folder);
