@@ -1,6 +1,6 @@
 //! How fast is it, as a share of what the machine can copy?
 
-use crate::shell;
+use crate::{bench_devices, shell};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -12,24 +12,34 @@ use std::path::PathBuf;
 /// second, each sample counted once read and once written.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: cargo xtask bench --save before\n         cargo xtask bench --against before --only nf4"
+    after_help = "Example: cargo xtask bench --save before\n         cargo xtask bench --against before --only nf4\n         \
+                  cargo xtask bench --devices --rounds 3 --save gpu"
 )]
 pub struct Options {
     /// Rounds; each runs every workload once
     #[arg(long, default_value_t = 11)]
-    rounds: usize,
+    pub rounds: usize,
     /// Threads; as many as the machine has by default
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
     /// Run only workloads whose name contains this; may be repeated
     #[arg(long, value_name = "WORD")]
-    only: Vec<String>,
+    pub only: Vec<String>,
     /// Write the figures to benches/records/NAME.json
     #[arg(long, value_name = "NAME")]
-    save: Option<String>,
+    pub save: Option<String>,
     /// Compare with benches/records/NAME.json
     #[arg(long, value_name = "NAME")]
-    against: Option<String>,
+    pub against: Option<String>,
+    /// Measure the processor and every GPU adapter on the same workloads
+    #[arg(long)]
+    devices: bool,
+    /// Rows of 4096 samples, with --devices
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub rows: usize,
+    /// Quantize this checkpoint from end to end on each device too, with --devices
+    #[arg(long, value_name = "MODEL", requires = "devices")]
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// One workload of one run.
@@ -49,6 +59,9 @@ struct Figures {
 
 /// Measures, prints, saves, compares.
 pub fn run(options: &Options) -> Result<()> {
+    if options.devices {
+        return bench_devices::run(options);
+    }
     let earlier = options.against.as_ref().map(|name| read(name)).transpose()?;
     let (rounds, threads) = (options.rounds.to_string(), options.threads.to_string());
     let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-benches", "--bin", "workloads", "--"];
@@ -64,7 +77,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(name) = &options.save {
         run["command"] = json!(format!("cargo xtask bench --rounds {} --save {name}", options.rounds));
         run["cpu"] = json!(cpu_model());
-        let path = path(name);
+        let path = record_path(name);
         std::fs::create_dir_all(path.parent().expect("a record lies in a folder"))?;
         std::fs::write(&path, format!("{run:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
         println!("saved: benches/records/{name}.json");
@@ -72,12 +85,13 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn path(name: &str) -> PathBuf {
+/// Where the record of that name lies.
+pub fn record_path(name: &str) -> PathBuf {
     shell::root().join("benches/records").join(format!("{name}.json"))
 }
 
 fn read(name: &str) -> Result<Vec<Figures>> {
-    let path = path(name);
+    let path = record_path(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     figures(&serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?)
 }

@@ -37,11 +37,14 @@ enum Check {
     Codes,
     /// A bitsandbytes folder and the dense folder of the same recipe generate the same tokens
     Generate,
+    /// Likelihoods of a text by `quant eval` are those of transformers, for the model given and tiny ones of each architecture
+    Likelihoods,
     /// Quantization speed, ours and that of bitsandbytes, interleaved in one run
     Throughput,
 }
 
 const FIXTURE: &str = "crates/quant/tests/fixtures/bitsandbytes_nf4.safetensors";
+const EVAL_FIXTURES: &str = "crates/quant-eval/tests/fixtures";
 const RECORD: &str = "benches/records/2026-11-22-quantize-throughput.md";
 const LIBRARIES: &str = "import torch, transformers, bitsandbytes, safetensors, numpy";
 const REQUIREMENTS: [&str; 6] =
@@ -111,6 +114,7 @@ impl Bench {
                 shell::run(self.script("check_codes.py").arg(&self.model).arg(native))
             }
             Check::Generate => GENERATE_RECIPES.iter().try_for_each(|recipe| self.generate(recipe)),
+            Check::Likelihoods => self.likelihoods(),
             Check::Throughput => {
                 let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
                 shell::run(&mut shell::cargo(&build))?;
@@ -119,6 +123,22 @@ impl Bench {
                 shell::run(throughput.args(self.write.then_some(RECORD)))
             }
         }
+    }
+
+    /// Transformers computes likelihoods of the fixture's tokens anew, with the model at hand, and ours are compared.
+    fn likelihoods(&self) -> Result<()> {
+        if self.write {
+            return shell::run(self.script("make_eval_fixtures.py").args(["tiny", EVAL_FIXTURES]));
+        }
+        let (theirs, ours) = (self.folder.join("theirs.json"), self.folder.join("ours.json"));
+        let tokens = self.folder.join("tokens.json");
+        let mut script = self.script("make_eval_fixtures.py");
+        shell::run(script.arg("score").arg(&self.model).arg(&tokens).arg(&theirs))?;
+        shell::run(&mut shell::cargo(&["build", "--release", "--locked", "-p", "quant-cli"]))?;
+        let mut quant = Command::new(shell::root().join("target/release/quant"));
+        let quant = quant.arg("eval").arg(&self.model).arg("--token-file").arg(&tokens).args(["--context", "512"]);
+        shell::run(quant.arg("--json").arg(&ours))?;
+        shell::run(self.script("make_eval_fixtures.py").arg("compare").arg(ours).arg(theirs))
     }
 
     fn generate(&self, recipe: &[&str]) -> Result<()> {

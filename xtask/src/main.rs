@@ -1,6 +1,8 @@
 //! Chores of quant: what a developer runs, and what CI runs.
 
 mod bench;
+mod bench_devices;
+mod check;
 mod ci;
 mod demo;
 mod fuzz;
@@ -27,6 +29,8 @@ enum Task {
     Demo(demo::Options),
     Tidy(tidy::Options),
     Bench(bench::Options),
+    Check(check::Options),
+    Mutate(check::MutateOptions),
     Fuzz(fuzz::Options),
     Interop(interop::Options),
 }
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Tidy(options) => tidy::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Check(options) => check::run(&options),
+        Task::Mutate(options) => check::mutate(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Interop(options) => interop::run(&options),
     };

@@ -10,14 +10,36 @@ use std::process::Command;
 pub struct Package {
     /// Its name for apt-get.
     pub name: &'static str,
-    /// A file it installs; there means installed, however it came.
-    pub file: &'static str,
+    /// Where a file that it installs may lie; there means installed, however it came.
+    pub files: &'static [&'static str],
     /// What is not tested without it.
     pub needed_by: &'static str,
 }
 
-/// What the tests need now: the toolchain is enough.
-pub const PACKAGES: &[Package] = &[];
+/// What the tests need now. macOS and Windows have a GPU driver of their own, if only a software one.
+pub const PACKAGES: &[Package] = if cfg!(target_os = "linux") { VULKAN } else { &[] };
+
+const VULKAN: &[Package] = &[
+    Package {
+        name: "libvulkan1",
+        files: &[
+            "/usr/lib/x86_64-linux-gnu/libvulkan.so.1",
+            "/usr/lib/aarch64-linux-gnu/libvulkan.so.1",
+            "/usr/lib64/libvulkan.so.1",
+            "/usr/lib/libvulkan.so.1",
+        ],
+        needed_by: "all tests of GPU kernels",
+    },
+    Package {
+        name: "mesa-vulkan-drivers",
+        files: &[
+            "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json",
+            "/usr/share/vulkan/icd.d/lvp_icd.aarch64.json",
+            "/usr/share/vulkan/icd.d/lvp_icd.json",
+        ],
+        needed_by: "tests of GPU kernels on machines without a GPU: a Vulkan driver that computes on the processor",
+    },
+];
 
 /// Installs the packages that are missing, or fails with the command that would.
 pub fn install(packages: &[Package]) -> Result<()> {
@@ -38,7 +60,7 @@ pub fn install(packages: &[Package]) -> Result<()> {
 }
 
 fn missing(packages: &[Package], exists: impl Fn(&str) -> bool) -> Vec<Package> {
-    packages.iter().copied().filter(|p| !exists(p.file)).collect()
+    packages.iter().copied().filter(|p| !p.files.iter().any(|file| exists(file))).collect()
 }
 
 fn is_root() -> bool {
@@ -49,8 +71,8 @@ fn is_root() -> bool {
 mod tests {
     use super::*;
 
-    const A: Package = Package { name: "a", file: "/lib/a.so", needed_by: "tests of a" };
-    const B: Package = Package { name: "b", file: "/lib/b.so", needed_by: "tests of b" };
+    const A: Package = Package { name: "a", files: &["/lib64/a.so", "/lib/a.so"], needed_by: "tests of a" };
+    const B: Package = Package { name: "b", files: &["/lib/b.so"], needed_by: "tests of b" };
 
     #[test]
     fn only_absent_packages_are_missing() {

@@ -1,13 +1,17 @@
 //! What can be typed.
 
 mod design;
+mod model;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use quant::device::DeviceChoice;
 use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
+
+pub use model::{Analyze, Calibrate, Eval, MethodArguments, Transform};
 
 pub use design::{Curve, Design, DesignerArguments, Picture, Plot, PlotKind, RangeName, SourceArguments, StartName};
 
@@ -31,12 +35,22 @@ pub enum Command {
     Inspect(Inspect),
     /// Compare two checkpoints tensor by tensor: MSE, SQNR, largest error.
     Compare(Compare),
+    /// List the devices that can quantize.
+    Devices(Devices),
     /// Design a codebook for a density or for samples, with theory beside it.
     Design(Box<Design>),
     /// Tabulate designers against theory over a range of bits.
     Curve(Box<Curve>),
     /// Draw quantizers as PNG or SVG.
     Plot(Box<Plot>),
+    /// Accumulate second moments of every linear input of a model over a text.
+    Calibrate(Box<Calibrate>),
+    /// Explain the error of every linear layer, and what each transform would change.
+    Analyze(Box<Analyze>),
+    /// Write a model with transforms folded into its weights.
+    Transform(Box<Transform>),
+    /// Perplexity of a model on a text, as it is or quantized.
+    Eval(Box<Eval>),
 }
 
 /// Quantize a checkpoint.
@@ -52,6 +66,7 @@ everything below it (model.layers.0), or re: and a regular expression (\"re:laye
 Examples:
   quant quantize SmolLM2-135M smollm2-nf4 --preset nf4
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
+  quant quantize model model-nf4 --preset nf4 --device auto
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
 pub struct Quantize {
@@ -94,6 +109,10 @@ pub struct Quantize {
     /// Threads; as many as the machine has otherwise.
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+    /// Where to compute: auto, cpu, gpu, gpu:N or gpu:NAME (see `quant devices`), gpu:all. Codes do not depend on it.
+    /// `auto` takes the fastest GPU, and the processor where there is none or it fails.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
     /// Say what would be done, with sizes and rates, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -162,6 +181,15 @@ pub struct Compare {
     pub json: Option<PathBuf>,
 }
 
+/// List the devices that can quantize.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quant devices --json -")]
+pub struct Devices {
+    /// Write JSON to FILE, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+}
+
 /// How a group's scale is chosen.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Scale {
@@ -215,7 +243,7 @@ impl From<Float> for Dtype {
     }
 }
 
-fn group(text: &str) -> Result<GroupLength, String> {
+pub(crate) fn group(text: &str) -> Result<GroupLength, String> {
     match text {
         "row" => Ok(GroupLength::Row),
         "tensor" => Ok(GroupLength::Tensor),
@@ -226,7 +254,7 @@ fn group(text: &str) -> Result<GroupLength, String> {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),
         _ => Err("a number from 1 to 1024 expected".into()),

@@ -12,9 +12,9 @@ use quant::report::{Report, rows_by_kind};
 use quant::select::{SKIP_DEFAULTS, Selection};
 use quant::{Error, Recipe};
 
-use crate::args::{Command, Compare, Dequantize, Inspect, Quantize, To};
+use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
-use crate::{curve, design, json, plot, table};
+use crate::{curve, design, interrupt, json, model, plot, table};
 
 /// Runs one command.
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -23,9 +23,14 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Dequantize(arguments) => dequantize(&arguments),
         Command::Inspect(arguments) => inspect(&arguments),
         Command::Compare(arguments) => compare(&arguments),
+        Command::Devices(arguments) => devices(&arguments),
         Command::Design(arguments) => design::run(&arguments),
         Command::Curve(arguments) => curve::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
+        Command::Calibrate(arguments) => model::calibrate::run(&arguments),
+        Command::Analyze(arguments) => model::analyze::run(&arguments),
+        Command::Transform(arguments) => model::transform::run(&arguments),
+        Command::Eval(arguments) => model::eval::run(&arguments),
     }
 }
 
@@ -70,7 +75,8 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     if arguments.dry_run {
         return dry_run(&checkpoint, arguments, &options);
     }
-    let device = Device::cpu(arguments.threads)?;
+    let device = Device::open(&arguments.device, arguments.threads)?;
+    interrupt::say_how_to_resume();
     let progress = TerminalProgress::new();
     let report = pipeline::run(&checkpoint, &arguments.output, &options, &device, &progress)?;
     progress.clear();
@@ -174,6 +180,16 @@ fn compare(arguments: &Compare) -> anyhow::Result<()> {
     let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&comparison))?;
     if !to_stdout {
         print!("{}", table::comparison(&comparison));
+    }
+    Ok(())
+}
+
+fn devices(arguments: &Devices) -> anyhow::Result<()> {
+    json::check_place(arguments.json.as_deref(), &[])?;
+    let devices = quant::device::inventory()?;
+    let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&devices))?;
+    if !to_stdout {
+        print!("{}", table::devices(&devices));
     }
     Ok(())
 }

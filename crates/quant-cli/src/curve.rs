@@ -4,13 +4,13 @@ use quant::Error;
 use quant_core::design::entropy_constrained::EntropyConstrained;
 use quant_core::design::lloyd_max::LloydMax;
 use quant_core::design::scaled::Scale;
-use quant_core::design::{Constraints, Design, DesignError, companded, discretised, normal_float, optimal, uniform};
+use quant_core::design::{Constraints, Design, DesignError, companded, normal_float, optimal, uniform};
 use quant_core::measure::sqnr_db;
 use quant_core::theory;
 use serde_json::{Value, json};
 
 use crate::args::Curve as Arguments;
-use crate::designer::range;
+use crate::designer::{at_rate, range};
 use crate::params::Params;
 use crate::source::{Chosen, refused};
 use crate::table::Table;
@@ -24,7 +24,7 @@ pub const COLUMNS: [(&str, &str); 7] = [
     ("ecsq", "ECSQ"),
     ("nf", "NF"),
     ("zador", "Zador"),
-    ("shannon", "Shannon D(R)"),
+    ("shannon", "Shannon bound"),
 ];
 
 /// What a quantizer, or a formula, reaches at some number of bits.
@@ -86,21 +86,12 @@ fn row(chosen: &Chosen, bits: u32) -> Result<Row, Error> {
             design(uniform::design(source, m, range(None, source), &none))?,
             design(best)?,
             design(companded)?,
-            design(entropy_constrained(chosen, f64::from(bits)))?,
+            design(at_rate(&EntropyConstrained::default(), chosen, f64::from(bits)))?,
             if (2..=8).contains(&bits) { nf()? } else { None },
             formula(theory::panter_dite(density, m)),
             formula(theory::shannon_lower_bound(density, f64::from(bits))),
         ],
     })
-}
-
-/// Densities are discretised first: on most of them a sweep is slow, and there are thousands.
-fn entropy_constrained(chosen: &Chosen, rate: f64) -> Result<Design, DesignError> {
-    let designer = EntropyConstrained::default();
-    match chosen.samples() {
-        Some(samples) => designer.for_rate(samples, rate),
-        None => discretised::entropy_constrained(&designer, chosen.density(), chosen.points()?, rate),
-    }
 }
 
 fn json(source: &str, rows: &[Row]) -> Value {
@@ -127,10 +118,14 @@ fn text(chosen: &Chosen, rows: &[Row]) -> String {
     };
     let exact = chosen.samples().map_or("", |_| "; (B) is the exact optimum");
     let of = chosen.theory_note();
+    let tight = match chosen.name.as_str() {
+        "gaussian" => "for the Gaussian it is D(R) itself",
+        _ => "a lower bound of D(R), which it meets only as bits grow",
+    };
     format!(
         "SQNR (dB), source {}{exact}\n{}\nMSE (squared units of the source)\n{}\n\
-         ECSQ has an entropy of that many bits; all others have 2^bits levels. Zador: (1/12M²)(∫f^⅓)³{of}. D(R): Shannon's\n\
-         lower bound, which the Gaussian attains{of}.\n",
+         ECSQ has an entropy of at most that many bits; all others have 2^bits levels. Zador: (1/12M²)(∫f^⅓)³{of}.\n\
+         Shannon bound: no code of that many bits has less distortion; {tight}{of}.\n",
         chosen.name,
         table(&|p| format!("{:.3}", p.sqnr_db)),
         table(&|p| format!("{:.4e}", p.mse)),

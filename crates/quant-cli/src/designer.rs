@@ -3,7 +3,7 @@
 use quant::Error;
 use quant_core::codebook::Codebook;
 use quant_core::design::dead_zone::DeadZone;
-use quant_core::design::entropy_constrained::EntropyConstrained;
+use quant_core::design::entropy_constrained::{EntropyConstrained, Start as GridStart};
 use quant_core::design::float_format::{self, FloatFormat};
 use quant_core::design::lloyd_max::LloydMax;
 use quant_core::design::scaled::{self, Scale};
@@ -79,7 +79,8 @@ pub fn run(arguments: &DesignerArguments, chosen: &Chosen, params: &Params) -> R
     let Some(&(_, designer)) = known else {
         let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
         let (wrong, names) = (&arguments.designer, names.join(", "));
-        return Err(Error::Refused(format!("--designer {wrong:?} is unknown; one of {names} expected")));
+        let data = crate::design::DATA_NAMES.join(", ");
+        return Err(Error::Refused(format!("--designer {wrong:?} is unknown; one of {names}, {data} expected")));
     };
     let level_count = level_count(designer, arguments)?;
     let call = Call { arguments, chosen, params, level_count, constraints: constraints(arguments) };
@@ -139,7 +140,7 @@ impl Call<'_> {
         let (source, m, constraints) = (self.chosen.source(), self.level_count, &self.constraints);
         let x_max = || self.params.get("x_max", self.chosen.x_max());
         let design = match designer {
-            Designer::LloydMax => self.lloyd_max().design(source),
+            Designer::LloydMax => self.lloyd_max()?.design(source),
             Designer::KMeans => match self.chosen.samples() {
                 Some(samples) => optimal::design(samples, m, constraints),
                 None => return Err(Error::Refused("k-means needs samples; lloyd-max designs for a density".into())),
@@ -152,19 +153,29 @@ impl Call<'_> {
             Designer::G711MuLaw => return self.coder(&mu_law::g711_codebook()),
             Designer::G711ALaw => return self.coder(&a_law::g711_codebook()),
             Designer::Float(format) => float_format::design(format, source, self.scale()?, constraints),
-            Designer::EntropyConstrained => self.entropy_constrained(),
+            Designer::EntropyConstrained => self.entropy_constrained(self.grid_start()?),
             _ => return self.scaled(designer),
         };
         design.map_err(refused)
     }
 
-    fn lloyd_max(&self) -> LloydMax {
+    fn lloyd_max(&self) -> Result<LloydMax, Error> {
         let start = match self.arguments.start {
-            StartName::Uniform => Start::Uniform,
-            StartName::Quantile => Start::Quantile,
-            StartName::Compander => Start::Compander,
+            Some(StartName::Uniform) => Start::Uniform,
+            Some(StartName::Quantile) => Start::Quantile,
+            Some(StartName::Compander) | None => Start::Compander,
+            Some(_) => return Err(Error::Refused("lloyd-max starts from `uniform`, `quantile` or `compander`".into())),
         };
-        LloydMax { start, constraints: self.constraints, ..LloydMax::new(self.level_count) }
+        Ok(LloydMax { start, constraints: self.constraints, ..LloydMax::new(self.level_count) })
+    }
+
+    fn grid_start(&self) -> Result<GridStart, Error> {
+        match self.arguments.start {
+            Some(StartName::Best) | None => Ok(GridStart::Best),
+            Some(StartName::Odd) => Ok(GridStart::Odd),
+            Some(StartName::Even) => Ok(GridStart::Even),
+            Some(_) => Err(Error::Refused("ecsq starts from `best`, `odd` or `even`".into())),
+        }
     }
 
     fn range(&self) -> uniform::Range {
@@ -222,14 +233,11 @@ impl Call<'_> {
         bits.ok_or_else(|| Error::Refused(text()))
     }
 
-    fn entropy_constrained(&self) -> Result<Design, DesignError> {
-        let designer = EntropyConstrained { constraints: self.constraints, ..EntropyConstrained::default() };
+    fn entropy_constrained(&self, start: GridStart) -> Result<Design, DesignError> {
+        let designer = EntropyConstrained { start, constraints: self.constraints, ..EntropyConstrained::default() };
         match (self.params.optional("lambda"), self.params.get("rate", (self.level_count as f64).log2())) {
             (Some(lambda), _) => designer.design(self.chosen.source(), lambda),
-            (None, rate) if self.chosen.is_slow() => {
-                discretised::entropy_constrained(&designer, self.chosen.density(), self.chosen.points()?, rate)
-            }
-            (None, rate) => designer.for_rate(self.chosen.source(), rate),
+            (None, rate) => at_rate(&designer, self.chosen, rate),
         }
     }
 
@@ -251,6 +259,15 @@ impl Call<'_> {
         let words = "largest relative error for x_min <= |x| <= x_max";
         Ok((found.design, Some(("relative_error_max", words, found.relative_error_max))))
     }
+}
+
+/// The entropy-constrained design of a rate in bits; for densities whose moments are slow, from 3 bits on, by way of many
+/// points.
+pub fn at_rate(designer: &EntropyConstrained, chosen: &Chosen, rate: f64) -> Result<Design, DesignError> {
+    if chosen.is_slow() && rate > 3.0 {
+        return discretised::entropy_constrained(designer, chosen.density(), chosen.points()?, rate);
+    }
+    designer.for_rate(chosen.source(), rate)
 }
 
 /// The range rule asked for; by default the one that suits the source.

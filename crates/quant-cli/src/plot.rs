@@ -1,5 +1,6 @@
 //! `quant plot`, and the picture of `quant curve`.
 
+mod analysis;
 mod chart;
 mod file;
 mod pictures;
@@ -10,6 +11,7 @@ use std::path::Path;
 use quant::Error;
 use quant_core::design::scaled::Scale;
 use quant_core::design::{Constraints, Design, normal_float, uniform};
+use quant_eval::analyze::LinearReport;
 
 use crate::args::{DesignerArguments, Picture, Plot as Arguments, PlotKind, SourceArguments};
 use crate::curve::Row;
@@ -41,6 +43,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Draws the table of `quant curve`.
 pub fn curve(chosen: &Chosen, rows: &[Row], path: &Path) -> anyhow::Result<()> {
     file::write(&pictures::curve(chosen, rows), path)?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
+/// Draws what `quant analyze` found.
+pub fn analysis(reports: &[LinearReport], title: &str, path: &Path) -> anyhow::Result<()> {
+    file::write(&analysis::factors(reports, title), path)?;
     eprintln!("wrote {}", path.display());
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Names and files as sources.
 
+mod distribution;
+
 use std::cell::OnceCell;
 
 use quant::{Error, samples};
@@ -20,6 +22,14 @@ pub const NAMES: &str =
 /// Bins of the histogram that stands for samples where a density is needed.
 pub const BIN_COUNT: usize = 128;
 
+struct FromFile {
+    own: WeightedSamples,
+    /// All samples in their order; none where they are weighted.
+    values: Option<Vec<f64>>,
+    histogram: Histogram,
+    held_out: Option<WeightedSamples>,
+}
+
 /// A source with its name.
 pub struct Chosen {
     /// As typed.
@@ -30,7 +40,7 @@ pub struct Chosen {
 
 enum Kind {
     Density(Box<dyn Density>),
-    Samples { own: WeightedSamples, histogram: Histogram, held_out: Option<WeightedSamples> },
+    Samples(Box<FromFile>),
 }
 
 impl Chosen {
@@ -52,7 +62,7 @@ impl Chosen {
     pub fn source(&self) -> &dyn Source {
         match &self.kind {
             Kind::Density(density) => density,
-            Kind::Samples { own, .. } => own,
+            Kind::Samples(file) => &file.own,
         }
     }
 
@@ -60,7 +70,7 @@ impl Chosen {
     pub fn density(&self) -> &dyn Density {
         match &self.kind {
             Kind::Density(density) => density,
-            Kind::Samples { histogram, .. } => histogram,
+            Kind::Samples(file) => &file.histogram,
         }
     }
 
@@ -68,7 +78,15 @@ impl Chosen {
     pub fn samples(&self) -> Option<&WeightedSamples> {
         match &self.kind {
             Kind::Density(_) => None,
-            Kind::Samples { own, .. } => Some(own),
+            Kind::Samples(file) => Some(&file.own),
+        }
+    }
+
+    /// All samples of a file in their order, held out or not; none for a density and for weighted samples.
+    pub fn values(&self) -> Option<&[f64]> {
+        match &self.kind {
+            Kind::Density(_) => None,
+            Kind::Samples(file) => file.values.as_deref(),
         }
     }
 
@@ -76,15 +94,15 @@ impl Chosen {
     pub fn held_out(&self) -> Option<&WeightedSamples> {
         match &self.kind {
             Kind::Density(_) => None,
-            Kind::Samples { held_out, .. } => held_out.as_ref(),
+            Kind::Samples(file) => file.held_out.as_ref(),
         }
     }
 
     /// What theory is of, where that is not quite the source.
     pub fn theory_note(&self) -> &'static str {
         match self.kind {
-            Kind::Samples { .. } => " (of the histogram)",
-            Kind::Density(_) if self.is_block_normalised() => " (of the density without its point masses at -1 and 1)",
+            Kind::Samples(_) => " (of the histogram)",
+            Kind::Density(_) if self.is_block_normalised() => " (levels on the point masses at -1 and 1 not counted)",
             Kind::Density(_) => "",
         }
     }
@@ -96,9 +114,10 @@ impl Chosen {
         if end.is_finite() { end } else { 4.0 * self.source().energy().sqrt() }
     }
 
-    /// True for densities whose moments are found by quadrature.
+    /// True for densities whose moments take long to find, or whose tails need very many cells.
     pub fn is_slow(&self) -> bool {
-        matches!(self.name.as_str(), "student-t" | "generalized-gaussian" | "logistic" | "block-normalised")
+        let quick = ["gaussian", "laplacian", "uniform", "mixture", "logistic", "generalized-gaussian"];
+        matches!(self.kind, Kind::Density(_)) && !quick.contains(&self.name.as_str())
     }
 
     /// The density as points; made once.
@@ -143,9 +162,15 @@ fn density(name: &str, params: &Params) -> Result<Option<Box<dyn Density>>, Erro
             return Ok(Some(boxed(AbsmaxBlock::new(Gaussian::STANDARD, length).map_err(refused)?)));
         }
         file if file.contains(['.', '/', ':']) || std::path::Path::new(file).exists() => return Ok(None),
-        _ => {
+        other => {
             let forms = samples::FORMS;
-            return Err(Error::Refused(format!("--source {name:?} is unknown; one of {NAMES}, or {forms} expected")));
+            let unknown = || {
+                format!("--source {name:?} is unknown; one of {NAMES}, {}, or {forms} expected", distribution::NAMES)
+            };
+            return match distribution::named(other, params)? {
+                Some(density) => Ok(Some(density)),
+                None => Err(Error::Refused(unknown())),
+            };
         }
     };
     density.map(Some).map_err(refused)
@@ -184,7 +209,8 @@ fn from_file(arguments: &SourceArguments, share: Option<f64>) -> Result<Kind, Er
         }
     };
     let histogram = Histogram::of(&own, own.support(), BIN_COUNT).map_err(refused)?;
-    Ok(Kind::Samples { own, histogram, held_out })
+    let values = weights.is_none().then_some(values);
+    Ok(Kind::Samples(Box::new(FromFile { own, values, histogram, held_out })))
 }
 
 /// The part of the line worth drawing: the support, or all but tails of 1 in 2000.

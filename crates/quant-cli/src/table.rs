@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use quant::compare::Comparison;
+use quant::device::DeviceFacts;
 use quant::inspect::Inspection;
 use quant::report::{KindRow, Report, TensorReport, rows_by_kind};
 
@@ -17,7 +18,9 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// A text table: the first column flush left, the others flush right, the last flush left when `note_last`.
+/// A line break in a head splits it over two lines.
 pub struct Table {
+    head: Vec<String>,
     rows: Vec<Vec<String>>,
     note_last: bool,
 }
@@ -25,34 +28,43 @@ pub struct Table {
 impl Table {
     /// A table with this head.
     pub fn new(head: &[&str], note_last: bool) -> Self {
-        Self { rows: vec![head.iter().map(|s| (*s).to_string()).collect()], note_last }
+        Self { head: head.iter().map(|s| (*s).to_string()).collect(), rows: Vec::new(), note_last }
     }
 
-    /// One more row.
+    /// One more row. One that is shorter than the head ends in a note, which runs on over the columns that it leaves out.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
     /// The text.
     pub fn render(&self) -> String {
-        let columns = self.rows[0].len();
-        let width = |i: usize| self.rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
+        let columns = self.head.len();
+        let cell_count = |row: &[String]| if row.len() < columns { row.len() - 1 } else { columns };
+        let width = |i: usize| {
+            let cells = self.rows.iter().filter(|r| i < cell_count(r)).map(|r| r[i].as_str());
+            cells.chain(self.head[i].lines()).map(|text| text.chars().count()).max().unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for (line, row) in self.rows.iter().enumerate() {
+        let line = |row: &[String]| {
             let cell = |(i, text): (usize, &String)| {
-                let left = i == 0 || (self.note_last && i + 1 == columns);
+                let left = i == 0 || i >= cell_count(row) || (self.note_last && i + 1 == columns);
                 if left { format!("{text:<w$}", w = widths[i]) } else { format!("{text:>w$}", w = widths[i]) }
             };
             let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
-            text += cells.join("  ").trim_end();
-            text.push('\n');
-            if line == 0 {
-                text += &"-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1));
-                text.push('\n');
-            }
+            cells.join("  ").trim_end().to_owned() + "\n"
+        };
+        let head_lines = self.head.iter().map(|h| h.lines().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for index in 0..head_lines {
+            // One-line heads stand at the bottom.
+            let part = |h: &String| {
+                let own = (index + h.lines().count()).checked_sub(head_lines);
+                own.and_then(|i| h.lines().nth(i)).unwrap_or_default().to_owned()
+            };
+            text += &line(&self.head.iter().map(part).collect::<Vec<_>>());
         }
-        text
+        text += &("-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1)) + "\n");
+        text + &self.rows.iter().map(|row| line(row)).collect::<String>()
     }
 }
 
@@ -64,37 +76,39 @@ fn bits(value: Option<f64>) -> String {
     value.map_or("-".into(), |v| format!("{v:.3}"))
 }
 
-const HEAD: [&str; 8] =
-    ["kind", "tensors", "weights", "rate (bits)", "MSE", "SQNR (dB)", "entropy (bits)", "left dense because"];
+const HEAD: [&str; 7] = ["kind", "tensors", "weights", "rate\n(bits)", "MSE", "SQNR\n(dB)", "entropy\n(bits)"];
+
+/// The cells that every row has: kind, counts and rate.
+fn planned_cells(row: &KindRow) -> Vec<String> {
+    vec![row.kind.clone(), row.tensor_count.to_string(), row.weight_count.to_string(), format!("{:.4}", row.rate_bits)]
+}
 
 fn kind_row(row: &KindRow) -> Vec<String> {
-    let dense = row.reason.is_some();
-    vec![
-        row.kind.clone(),
-        row.tensor_count.to_string(),
-        row.weight_count.to_string(),
-        format!("{:.4}", row.rate_bits),
-        if dense { "-".into() } else { format!("{:.4e}", row.mse) },
-        db(row.sqnr_db),
-        bits(row.entropy_bits),
-        row.reason.clone().unwrap_or_default(),
-    ]
+    let mut cells = planned_cells(row);
+    match &row.reason {
+        Some(reason) => cells.push(dense_note(reason)),
+        None => cells.extend([format!("{:.3e}", row.mse), db(row.sqnr_db), bits(row.entropy_bits)]),
+    }
+    cells
+}
+
+fn dense_note(reason: &str) -> String {
+    format!("left dense: {reason}")
 }
 
 /// The table and the totals of a run.
 pub fn report(report: &Report) -> String {
     let totals = &report.totals;
-    let mut table = Table::new(&HEAD, true);
+    let mut table = Table::new(&HEAD, false);
     rows_by_kind(&report.tensors).iter().for_each(|row| table.row(kind_row(row)));
     table.row(vec![
         "quantized in all".into(),
         report.tensors.iter().filter(|t| t.is_quantized()).count().to_string(),
         totals.weight_count.to_string(),
         format!("{:.4}", totals.rate_bits),
-        format!("{:.4e}", totals.mse),
+        format!("{:.3e}", totals.mse),
         db(totals.sqnr_db),
         bits(totals.entropy_bits),
-        String::new(),
     ]);
     let mut text = table.render();
     let rate = totals.weight_count as f64 / totals.seconds.max(1e-9) / 1e6;
@@ -115,10 +129,11 @@ pub fn report(report: &Report) -> String {
 
 /// The table of a dry run.
 pub fn plan(tensors: &[TensorReport], rows: &[KindRow], output_len_bytes: u64) -> String {
-    let mut table = Table::new(&["kind", "tensors", "weights", "rate (bits)", "left dense because"], true);
+    let mut table = Table::new(&["kind", "tensors", "weights", "rate\n(bits)", ""], true);
     for row in rows {
-        let cells = kind_row(row);
-        table.row([0, 1, 2, 3, 7].map(|column| cells[column].clone()).to_vec());
+        let mut cells = planned_cells(row);
+        cells.push(row.reason.as_deref().map(dense_note).unwrap_or_default());
+        table.row(cells);
     }
     let bits: u64 = tensors.iter().map(|t| t.sums.stored_bits).sum();
     let weights: u64 = tensors.iter().map(|t| t.sums.weight_count).sum();
@@ -135,7 +150,7 @@ pub fn plan(tensors: &[TensorReport], rows: &[KindRow], output_len_bytes: u64) -
 
 /// What a checkpoint holds.
 pub fn inspection(inspection: &Inspection) -> String {
-    let mut table = Table::new(&["tensor", "shape", "dtype", "rate (bits)", "size", "stored as"], true);
+    let mut table = Table::new(&["tensor", "shape", "dtype", "rate\n(bits)", "size", "stored as"], true);
     for t in &inspection.tensors {
         table.row(vec![
             t.name.clone(),
@@ -161,7 +176,7 @@ pub fn inspection(inspection: &Inspection) -> String {
 
 /// Two checkpoints side by side.
 pub fn comparison(comparison: &Comparison) -> String {
-    let mut table = Table::new(&["tensor", "MSE", "SQNR (dB)", "largest error", "second stored as"], true);
+    let mut table = Table::new(&["tensor", "MSE", "SQNR\n(dB)", "largest\nerror", "second stored as"], true);
     let number = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.4e}"));
     for t in &comparison.tensors {
         let sqnr = if t.error_max == Some(0.0) { "equal".into() } else { db(t.sqnr_db) };
@@ -180,6 +195,21 @@ pub fn comparison(comparison: &Comparison) -> String {
     text
 }
 
+/// The devices of this machine.
+pub fn devices(devices: &[DeviceFacts]) -> String {
+    let mut table = Table::new(&["device", "kind", "API", "largest binding", "name and driver"], true);
+    for d in devices {
+        let name = match &d.driver {
+            Some(driver) => format!("{}; {driver}", d.name),
+            None => d.name.clone(),
+        };
+        let api = d.api.clone().unwrap_or("-".into());
+        let binding = d.binding_len_bytes.map_or("-".into(), size);
+        table.row(vec![d.device.clone(), d.kind.clone(), api, binding, name]);
+    }
+    table.render()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +219,10 @@ mod tests {
         let mut table = Table::new(&["a", "n", "note"], true);
         table.row(vec!["long name".into(), "1".into(), "x".into()]);
         assert_eq!(table.render(), "a          n  note\n------------------\nlong name  1  x\n");
+        let mut table = Table::new(&["a", "rate\n(bits)", "b"], false);
+        table.row(vec!["x".into(), "4.5".into(), "1".into()]);
+        table.row(vec!["y".into(), "a long note".into()]);
+        assert_eq!(table.render(), "     rate\na  (bits)  b\n------------\nx     4.5  1\ny  a long note\n");
         assert_eq!((size(999), size(1_500), size(2_000_000_000)), ("999 B".into(), "1.5 kB".into(), "2.00 GB".into()));
     }
 }

@@ -62,7 +62,7 @@ fn a_run_prints_its_table_on_stdout_and_the_rest_on_stderr() {
     let run = quant(&["quantize", path(&input), path(&output), "--preset", "nf4"]);
     let (out, err) = (text(&run.stdout), text(&run.stderr));
     assert!(run.status.success(), "{err}");
-    for part in ["rate (bits)", "SQNR (dB)", "entropy (bits)", "mlp.up_proj", "peak memory", "codes hash"] {
+    for part in ["rate", "(bits)", "SQNR", "(dB)", "entropy", "mlp.up_proj", "peak memory", "codes hash"] {
         assert!(out.contains(part), "{part} is missing in:\n{out}");
     }
     assert!(
@@ -73,7 +73,7 @@ fn a_run_prints_its_table_on_stdout_and_the_rest_on_stderr() {
     let back = dir.path().join("back.safetensors");
     assert!(quant(&["dequantize", path(&output), path(&back), "--dtype", "bf16"]).status.success());
     let compared = text(&quant(&["compare", path(&input), path(&back)]).stdout);
-    assert!(compared.contains("SQNR (dB)") && compared.contains("in all"), "{compared}");
+    assert!(compared.contains("(dB)") && compared.contains("in all"), "{compared}");
 }
 
 #[test]
@@ -196,4 +196,26 @@ fn a_killed_run_resumes_to_the_same_bytes() {
         assert!(std::fs::read(&output).unwrap() == std::fs::read(&whole).unwrap(), "killed at {part}/8");
     }
     assert!(killed >= 2, "only {killed} of 6 runs were still going when they were killed");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let dir = tempdir().unwrap();
+    let input = checkpoint(dir.path(), 48, 256, 512);
+    let output = dir.path().join("out.safetensors");
+    let child = Command::new(env!("CARGO_BIN_EXE_quant"))
+        .args(["quantize", path(&input), path(&output), "--preset", "kmeans4-row", "--threads", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let journal = dir.path().join("out.safetensors.journal");
+    while !journal.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{}", text(&ended.stderr));
+    assert!(text(&ended.stderr).contains("--resume") && !output.exists(), "{}", text(&ended.stderr));
 }

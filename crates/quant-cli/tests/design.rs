@@ -179,6 +179,19 @@ fn every_density_has_a_design() {
         "generalized-gaussian --param beta=2",
         "mixture --param deviation2=5",
         "block-normalised --param block=32",
+        "beta",
+        "chi",
+        "chi-squared --param freedom=6",
+        "erlang --param shape=3",
+        "exponential",
+        "fisher-snedecor",
+        "gamma --param rate=2",
+        "gumbel",
+        "inverse-gamma",
+        "log-normal",
+        "pareto",
+        "triangular",
+        "weibull",
     ] {
         let value = json(&format!("design --source {source} --levels 4"), folder.path());
         assert_eq!(value["levels"].as_array().unwrap().len(), 4, "{source}");
@@ -201,6 +214,76 @@ fn every_form_of_samples_gives_a_codebook() {
 }
 
 #[test]
+fn an_exponential_has_its_published_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = json("design --source exponential --levels 64", folder.path());
+    // Panter and Dite: M²D* = (1/12)·27 for one side of a Laplacian of scale 1.
+    assert!((value["theory"]["panter_dite_mse"].as_f64().unwrap() * 4096.0 - 2.25).abs() < 1e-9);
+}
+
+#[test]
+fn vectors_beat_the_scalar_and_tell_what_they_lose_on_other_samples() {
+    let folder = folder();
+    let scalar = json("design --source a.npy --bits 2 --designer k-means", folder.path());
+    for (designer, options) in [
+        ("vector-lloyd", "--dim 2 --bits 2"),
+        ("vector-mini-batch", "--dim 2 --levels 16"),
+        ("vector-product", "--dim 4 --bits 2"),
+        ("vector-residual", "--dim 2 --levels 4 --param stages=2"),
+    ] {
+        let line = format!("design --source a.npy --designer {designer} {options}");
+        let value = json(&line, folder.path());
+        assert_eq!(value["rate_bits"], 2.0, "{designer}");
+        let least = if designer == "vector-residual" { 2.0 } else { 1.0 };
+        assert!(value["mse"].as_f64().unwrap() < least * scalar["mse"].as_f64().unwrap(), "{designer}: {value}");
+        let held = json(&format!("{line} --held-out 0.25"), folder.path());
+        assert!(held["held_out"]["gap_db"].as_f64().unwrap() > 0.0, "{designer}: {held}");
+        let text = run(&format!("{line} --held-out 0.25"), folder.path());
+        assert!(text.contains("held out") && text.contains("codevectors"), "{text}");
+    }
+    let lloyd = json("design --source a.npy --designer vector-lloyd --bits 2", folder.path());
+    assert!(lloyd["theory"]["zador_mse"].as_f64().unwrap() > 0.0 && lloyd["stop"] == "converged");
+    assert_eq!(lloyd["codebooks"][0].as_array().unwrap().len(), 16);
+}
+
+#[test]
+fn block_formats_have_their_rates() {
+    let folder = folder();
+    let mut last = 0.0;
+    for (name, rate) in [("mxfp4", 4.0), ("nvfp4", 4.0), ("mxfp6-e2m3", 6.0), ("mxfp8-e4m3", 8.0)] {
+        let value = json(&format!("design --source a.npy --designer {name}"), folder.path());
+        let blocks = if name == "nvfp4" { 25.0 } else { 13.0 };
+        assert_eq!(value["rate_bits"], rate + 8.0 * blocks / 400.0, "{name}");
+        let db = value["sqnr_db"].as_f64().unwrap();
+        assert!(db > 15.0 && (db > last || name == "mxfp8-e4m3"), "{name}: {db}");
+        last = db;
+    }
+    assert!(run("design --source a.npy --designer mxfp4", folder.path()).contains("bits in blocks of 32"));
+}
+
+#[test]
+fn codes_of_samples_are_coded_to_their_entropy() {
+    let folder = folder();
+    let value = json("design --source a.npy --levels 8 --designer uniform", folder.path());
+    let coded = &value["entropy_coded"];
+    let number = |key: &str| coded[key].as_f64().unwrap();
+    assert_eq!(number("code_count"), 400.0);
+    assert!((number("ideal_bits") / 400.0 - value["entropy_bits"].as_f64().unwrap()).abs() < 1e-9);
+    // The last words of so few codes are not full.
+    assert!(number("payload_bits") >= number("ideal_bits") && number("payload_bits") < number("ideal_bits") + 96.0);
+    let weighted = json("design --source a.npy --weights weights.txt --levels 8 --designer uniform", folder.path());
+    assert!(weighted["entropy_coded"].is_null());
+}
+
+#[test]
+fn bennett_stands_beside_every_scalar_design() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = json("design --source uniform --levels 8", folder.path());
+    assert!((value["theory"]["bennett_mse"].as_f64().unwrap() - 1.0 / 64.0).abs() < 1e-12);
+    assert!(run("design --source uniform --levels 8", folder.path()).contains("Bennett"));
+}
+
+#[test]
 fn all_equal_samples_give_one_level() {
     let folder = folder();
     for designer in ["k-means", "lloyd-max", "uniform"] {
@@ -215,6 +298,7 @@ fn bad_input_is_refused_in_one_line() {
     let cases = [
         ("--source gausian --levels 8", "\"gausian\" is unknown"),
         ("--source gaussian --levels 8 --designer best", "\"best\" is unknown"),
+        ("--source gaussian --levels 8 --designer best", "vector-lloyd"),
         ("--source gaussian --levels 8 --param nu=3", "--param nu: neither"),
         ("--source student-t --levels 8 --param nu=2", "above 2"),
         ("--source gaussian --levels 0", "--levels is 0"),
@@ -226,6 +310,15 @@ fn bad_input_is_refused_in_one_line() {
         ("--source gaussian --levels 9 --designer nf", "2 to 8 bits"),
         ("--source gaussian --levels 9 --designer fp4-e2m1", "15 levels"),
         ("--source gaussian --levels 9 --held-out 0.1", "samples from a file"),
+        ("--source cauchy --levels 4", "no finite variance"),
+        ("--source gamma --levels 4 --param shape=-1", "Shape is NaN"),
+        ("--source gaussian --levels 4 --start odd", "`uniform`, `quantile` or `compander`"),
+        ("--source gaussian --bits 2 --designer ecsq --start quantile", "`best`, `odd` or `even`"),
+        ("--source gaussian --levels 4 --dim 2", "--dim is for vectors"),
+        ("--source a.npy --designer vector-lloyd --dim 3 --levels 4", "400 samples do not make points of dimension 3"),
+        ("--source a.npy --designer vector-lloyd --dim 2", "need --levels"),
+        ("--source a.npy --designer vector-lloyd --dim 2 --levels 4 --zero", "take no --symmetric"),
+        ("--source a.npy --designer mxfp4 --bits 4", "fixed by its standard"),
         ("--source gaussian --levels 9 --weights few.txt", "samples from a file"),
         ("--source a.npy --levels 4 --weights few.txt", "2 weights given for 400"),
         ("--source a.npy --levels 4 --held-out 1.5", "below 1"),

@@ -11,6 +11,7 @@ use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
 use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
+use crate::transform::{Blocks, Hadamard};
 
 /// How a matrix is encoded: everything a decoder needs but the codes.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,15 @@ pub trait Backend {
     /// What a report calls this device.
     fn name(&self) -> String;
 
+    /// Promises that the samples of `matrix` stay as they are until [`Backend::release`], so that a device may keep a copy
+    /// between verbs. Changes no result.
+    fn hold(&self, matrix: Matrix<'_>) {
+        let _ = matrix;
+    }
+
+    /// Ends the promise of [`Backend::hold`].
+    fn release(&self) {}
+
     /// The first sample that is NaN or infinite. Class: exact.
     fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, Self::Fault>;
 
@@ -152,6 +162,17 @@ pub trait Backend {
         bins: &crate::design::Bins,
     ) -> Result<crate::design::BinSums, Self::Fault>;
 
+    /// Count and sum of the samples of each cell (t_{k−1}, t_k] of a codebook with ascending `thresholds`: what an iteration
+    /// of Lloyd needs. Samples are summed as [`crate::design::fixed_point`] with `fraction_bits`. Class: exact.
+    fn cell_statistics(
+        &self,
+        samples: Samples<'_>,
+        thresholds: &[f32],
+        fraction_bits: i32,
+    ) -> Result<crate::design::BinSums, Self::Fault> {
+        Ok(crate::reference::cell_statistics(samples, thresholds, fraction_bits))
+    }
+
     /// The samples of some bins, and sums over the others: `segments` has an ascending number for each bin, odd where
     /// samples are wanted. Class: samples exact but for their order, counts exact, f64 sums bounded.
     ///
@@ -172,7 +193,8 @@ pub trait Backend {
     }
 
     /// Exact 1-D k-means of each row: `level_count` levels at most. `weights`, when given, is row-major, one per sample
-    /// or one row for all. `inverse_scales`, when given, multiply the samples of their group first. Class: exact.
+    /// or one row for all, finite and at least 0: [`crate::design::certified::fit_rows`] checks that. `inverse_scales`,
+    /// when given, multiply the samples of their group first. Class: exact.
     fn fit_rows(
         &self,
         matrix: Matrix<'_>,
@@ -206,5 +228,22 @@ pub trait Backend {
         codes: &mut [u32],
     ) -> Result<VectorCells, Self::Fault> {
         Ok(crate::reference::vector_cells(points, weights, codevectors, codes))
+    }
+
+    /// Replaces each row of `rotation.width()` samples by H·diag(signs)·x/√d. Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Self::Fault> {
+        crate::reference::hadamard(rows, rotation);
+        Ok(())
+    }
+
+    /// Replaces each block x_b of each row of `blocks.width()` samples by M_b·x_b, entries of M_b rounded to f32.
+    /// Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Self::Fault> {
+        crate::reference::block_transform(rows, blocks);
+        Ok(())
     }
 }

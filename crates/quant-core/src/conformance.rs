@@ -6,7 +6,11 @@
 
 pub mod cases;
 pub mod compare;
+mod transforms;
 mod vectors;
+
+pub use transforms::{block_transform, hadamard};
+pub use vectors::vector_cells;
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
@@ -17,14 +21,14 @@ use crate::scale::ScaleSearch;
 use crate::tensor::Dtype;
 use cases::{DTYPES, Plan, StoredMatrix};
 use compare::{bounded_sum, exact, exact_values, within_one_ulp};
-pub use vectors::vector_cells;
 
 /// Writes one test per verb. `$backends` is a function that returns the backends to test, as a `Vec`.
 #[macro_export]
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds decode distortion value_histogram histogram gather fit_rows vector_cells);
+            encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows
+            vector_cells hadamard block_transform);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]
@@ -196,6 +200,25 @@ pub fn histogram<B: Backend>(backends: &[B]) {
                 let place = format!("{} on {matrix}, {bins:?}, {length:?}", backend.name());
                 exact(&sums.counts, &expected.counts, &place);
                 exact(&sums.sums, &expected.sums, &place);
+            }
+        }
+    });
+}
+
+/// Case of [`Backend::cell_statistics`].
+pub fn cell_statistics<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        for (plan, fraction_bits) in
+            cases::plans().into_iter().filter(|p| !p.per_row).zip([29, 20, -97, 126].into_iter().cycle())
+        {
+            let codebooks = plan.codebooks(matrix);
+            let thresholds = codebooks.thresholds(0);
+            let expected = done(Reference.cell_statistics(matrix.samples(), thresholds, fraction_bits));
+            for backend in backends {
+                let found = done(backend.cell_statistics(matrix.samples(), thresholds, fraction_bits));
+                let place = format!("{} on {matrix}, {plan}, {fraction_bits} bits", backend.name());
+                exact(&found.counts, &expected.counts, &place);
+                exact(&found.sums, &expected.sums, &place);
             }
         }
     });

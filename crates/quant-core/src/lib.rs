@@ -12,6 +12,10 @@
 //! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
 //! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
+//! * [`grid`] – uniform integer grids fitted to a row or a token;
+//! * [`transform`] – maps applied before quantization: scaling, Hadamard, CAT (feature `linear-algebra`);
+//! * [`analysis`] – bits × concentration × alignment: why a layer loses what it loses;
+//! * [`dense`] – matrices of f64, and `linear` their algebra (feature `linear-algebra`);
 //! * [`theory`] – high-rate formulas and rate–distortion bounds;
 //! * `entropy_coding` (feature `entropy-coding`) – codes coded to their entropy;
 //! * [`measure`] – distortion, SQNR, entropy;
@@ -23,16 +27,21 @@
 //! A code is *the number of thresholds strictly below the sample*. Thresholds are computed once, on the host, so a code
 //! is the result of comparisons only; comparisons do not round, and the same input gives the same codes everywhere.
 
+pub mod analysis;
 pub mod backend;
 pub mod codebook;
 pub mod codes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod dense;
 pub mod design;
 pub mod double_quant;
 #[cfg(feature = "entropy-coding")]
 pub mod entropy_coding;
+pub mod grid;
 pub mod grouping;
+#[cfg(feature = "linear-algebra")]
+pub mod linear;
 pub mod measure;
 pub mod quantize;
 pub mod rate;
@@ -42,3 +51,4 @@ pub mod scale;
 pub mod source;
 pub mod tensor;
 pub mod theory;
+pub mod transform;

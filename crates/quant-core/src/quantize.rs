@@ -110,10 +110,30 @@ pub fn quantize<B: Backend>(
     matrix: Matrix<'_>,
     recipe: &Recipe,
 ) -> Result<Quantized, QuantizeError<B::Fault>> {
+    let _held = Held::new(backend, matrix);
     if let Some(refused) = backend.first_not_finite(matrix.samples()).map_err(QuantizeError::Fault)? {
         return Err(refused.into());
     }
     quantize_finite(backend, matrix, recipe).map_err(QuantizeError::Fault)
+}
+
+/// Keeps a matrix on the device while it is borrowed.
+struct Held<'a, B: Backend> {
+    backend: &'a B,
+    _matrix: Matrix<'a>,
+}
+
+impl<'a, B: Backend> Held<'a, B> {
+    fn new(backend: &'a B, matrix: Matrix<'a>) -> Self {
+        backend.hold(matrix);
+        Self { backend, _matrix: matrix }
+    }
+}
+
+impl<B: Backend> Drop for Held<'_, B> {
+    fn drop(&mut self) {
+        self.backend.release();
+    }
 }
 
 fn quantize_finite<B: Backend>(backend: &B, matrix: Matrix<'_>, recipe: &Recipe) -> Result<Quantized, B::Fault> {

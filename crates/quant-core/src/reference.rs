@@ -6,11 +6,12 @@ use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
 use crate::design::vector::{Points, VectorCells};
-use crate::design::{BinSums, Bins, Gathered, optimal};
+use crate::design::{BinSums, Bins, Gathered, fixed_point, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
+use crate::transform::{Blocks, Hadamard};
 
 /// The scalar backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -241,6 +242,17 @@ impl Backend for Reference {
     }
 }
 
+/// Scalar definition of [`Backend::cell_statistics`].
+pub fn cell_statistics(samples: Samples<'_>, thresholds: &[f32], fraction_bits: i32) -> BinSums {
+    let mut sums = BinSums::of(thresholds.len() + 1);
+    for x in (0..samples.len()).map(|i| samples.get(i)) {
+        let cell = code(x, None, thresholds);
+        sums.counts[cell] += 1;
+        sums.sums[cell] += fixed_point(x, fraction_bits);
+    }
+    sums
+}
+
 /// Scalar definition of [`Backend::gather`].
 pub fn gather(matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Gathered {
     assert_eq!(segments.len(), bins.count, "a segment for each bin");
@@ -309,6 +321,28 @@ fn for_each_code(packed: &[u8], encoding: &Encoding<'_>, mut visit: impl FnMut(u
         for column in 0..encoding.grouping.columns() {
             let code = code_at(&packed[row * row_len..][..row_len], encoding.bit_width, column);
             visit(row, column, levels[usize::from(code).min(levels.len() - 1)], code);
+        }
+    }
+}
+
+/// Scalar definition of [`Backend::hadamard`]: sums in f64, one rounding at the end.
+pub fn hadamard(rows: &mut [f32], rotation: &Hadamard) {
+    let mut wide: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
+    rotation.apply(&mut wide);
+    rows.iter_mut().zip(wide).for_each(|(x, y)| *x = y as f32);
+}
+
+/// Scalar definition of [`Backend::block_transform`]: sums in f64, one rounding at the end.
+pub fn block_transform(rows: &mut [f32], blocks: &Blocks) {
+    for row in rows.chunks_exact_mut(blocks.width()) {
+        let mut start = 0;
+        for block in blocks.forward() {
+            let piece = row[start..start + block.rows()].to_vec();
+            for (y, line) in row[start..].iter_mut().zip(block.row_iter()) {
+                let product = |(&m, &x): (&f64, &f32)| f64::from(m as f32) * f64::from(x);
+                *y = line.iter().zip(&piece).map(product).sum::<f64>() as f32;
+            }
+            start += block.rows();
         }
     }
 }

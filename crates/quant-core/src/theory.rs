@@ -2,8 +2,10 @@
 //!
 //! Distortions are per sample, in squared units of the source; rates in bits per sample.
 
+use crate::codebook::Codebook;
+use crate::design::cell_moments;
 use crate::design::companded::Compander;
-use crate::source::{Density, integrate_with};
+use crate::source::{Density, Source, integrate_with};
 use std::f64::consts::{E, PI};
 
 /// Zador's constant G₁ = 1/12: the normalised second moment of an interval.
@@ -32,9 +34,37 @@ pub fn bennett(density: &dyn Density, point_density: impl Fn(f64) -> f64, level_
     over(density, integrand) / (12.0 * (level_count as f64).powi(2))
 }
 
+/// Bennett's integral for a codebook as it is, Σ p_k Δ_k²/12 with p_k and Δ_k the mass and the width of cell k; an outer
+/// cell counts as twice as wide as its level is away from its threshold, and point masses as served. None for a single
+/// level.
+///
+/// A distortion well above it comes from the overload region, or from levels away from the middle of their cells.
+///
+/// ```
+/// use quant_core::{design::{Constraints, uniform}, source::Uniform, theory};
+/// let uniform = uniform::design(&Uniform::STANDARD, 8, uniform::Range::Absmax, &Constraints::default()).unwrap();
+/// let bennett = theory::bennett_of(&uniform.codebook, &Uniform::STANDARD).unwrap();
+/// assert!((bennett - 1.0 / 64.0).abs() < 1e-14); // Δ²/12 is exact here
+/// ```
+pub fn bennett_of(codebook: &Codebook, source: &dyn Source) -> Option<f64> {
+    let (levels, thresholds) = (codebook.levels(), codebook.thresholds());
+    let (first, last) = (*thresholds.first()?, *thresholds.last()?);
+    let width = |k: usize| match k {
+        0 => 2.0 * (first - levels[0]),
+        k if k == thresholds.len() => 2.0 * (levels[k] - last),
+        k => thresholds[k] - thresholds[k - 1],
+    };
+    let mut masses: Vec<f64> = cell_moments(codebook, source).into_iter().map(|m| m.mass).collect();
+    for (x, mass) in source.density().map_or(Vec::new(), |f| f.atoms()) {
+        masses[codebook.encode(x)] -= mass;
+    }
+    Some(masses.iter().enumerate().map(|(k, p)| p * width(k).powi(2)).sum::<f64>() / 12.0)
+}
+
 /// The Panter–Dite distortion D* ≈ (1/12M²)(∫ f^{1/3})³, that of the best M-level quantizer as M grows.
 ///
-/// Source: Panter and Dite 1951. M²D* is √3π/2 ≈ 2.7207 for the Gaussian, 4.5 for the Laplacian and 1 for the uniform
+/// Source: Panter and Dite 1951. Point masses take levels of their own, which do not count as M grows (Bucklew and Wise
+/// 1982): f is the density beside them. M²D* is √3π/2 ≈ 2.7207 for the Gaussian, 4.5 for the Laplacian and 1 for the uniform
 /// density of unit variance.
 ///
 /// ```
@@ -64,23 +94,40 @@ pub fn zador(density: &dyn Density, dimension: u32, constant: f64, codevector_co
     constant * (codevector_count as f64).powf(-2.0 / d) * norm
 }
 
-/// Differential entropy h = −∫ f log₂ f, in bits (Shannon 1948).
+/// Differential entropy h = −∫ f log₂ f, in bits (Shannon 1948); beside point masses that of the rest, normalised.
 ///
 /// ```
 /// let h = quant_core::theory::differential_entropy_bits(&quant_core::source::Gaussian::STANDARD);
 /// assert!((h - 2.047095585180641).abs() < 1e-12); // ½ log₂ 2πe
 /// ```
 pub fn differential_entropy_bits(density: &dyn Density) -> f64 {
+    let share = continuous_share(density);
     over(density, |x| {
-        let f = density.pdf(x);
+        let f = density.pdf(x) / share;
         if f == 0.0 { 0.0 } else { -f * f.log2() }
     })
 }
 
+/// 1 less the point masses.
+fn continuous_share(density: &dyn Density) -> f64 {
+    1.0 - density.atoms().iter().map(|a| a.1).sum::<f64>()
+}
+
 /// Shannon's lower bound D ≥ 2^{2h}/(2πe) · 2^{−2R}: no code of R bits does better; tight for the Gaussian, and for any
 /// density as R grows. Source: Shannon 1959.
+///
+/// A density of mass p beside point masses: D ≥ p · 2^{2h}/(2πe) · 2^{−2R/p}, with h of the normalised density, for
+/// R ≥ I(X; Y | part) ≥ p·(h − ½ log₂ 2πe D/p), all bits being spent where they are of use.
+///
+/// ```
+/// use quant_core::{source::{Gaussian, Laplacian}, theory::shannon_lower_bound};
+/// assert!((shannon_lower_bound(&Gaussian::STANDARD, 2.0) - 1.0 / 16.0).abs() < 1e-14); // σ²2^{−2R}
+/// let laplacian = shannon_lower_bound(&Laplacian::STANDARD, 0.0);
+/// assert!((laplacian - std::f64::consts::E / std::f64::consts::PI).abs() < 1e-13); // e/π: 0.63 dB
+/// ```
 pub fn shannon_lower_bound(density: &dyn Density, rate: f64) -> f64 {
-    (2.0 * (differential_entropy_bits(density) - rate)).exp2() / (2.0 * PI * E)
+    let share = continuous_share(density);
+    share * (2.0 * (differential_entropy_bits(density) - rate / share)).exp2() / (2.0 * PI * E)
 }
 
 /// The distortion–rate function σ²·2^{−2R} of N(0, σ²), an upper bound for every source of variance σ² (Shannon 1959).

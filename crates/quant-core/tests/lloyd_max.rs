@@ -46,10 +46,10 @@ fn the_lecture_tables_come_out() {
     }
 }
 
-/// Max 1960, "Quantizing for minimum distortion", table I: mean squared error and entropy of the optimum quantizer of
-/// a unit normal.
+/// Max 1960, table I, other rows: mean squared error and entropy of the optimum quantizer of a unit normal. Written down
+/// from memory and not compared with the print, hence the tolerance; `published.rs` has the rows that were.
 #[test]
-fn max_1960_table_one() {
+fn max_1960_other_rows_from_memory() {
     let table = [
         (1, 1.0, 0.0),
         (2, 0.3634, 1.0),
@@ -74,9 +74,9 @@ fn max_1960_table_one() {
     }
 }
 
-/// The outer output levels of the same table.
+/// The outer output levels of the same table, from memory too.
 #[test]
-fn max_1960_outer_levels() {
+fn max_1960_outer_levels_from_memory() {
     let table =
         [(2, 0.7980), (3, 1.224), (4, 1.510), (5, 1.724), (6, 1.894), (7, 2.033), (8, 2.152), (10, 2.345), (16, 2.733)];
     for (level_count, outer) in table {
@@ -87,10 +87,10 @@ fn max_1960_outer_levels() {
 }
 
 /// Paez and Glisson 1972, "Minimum mean-squared-error quantization in speech PCM and DPCM systems", table II: mean
-/// squared error for the unit-variance Laplacian. Their printed levels (±0.395, ±1.810 for four) miss their own
+/// squared error for the unit-variance Laplacian, from memory; see `published.rs`. Their printed levels (±0.395, ±1.810 for four) miss their own
 /// centroid condition in the second decimal, so their distortion is above the optimum by up to 1 %.
 #[test]
-fn paez_glisson_1972_laplacian() {
+fn paez_glisson_1972_laplacian_from_memory() {
     for (level_count, mse) in [(2, 0.5), (4, 0.1765), (8, 0.0548), (16, 0.0154), (32, 0.00414)] {
         let design = LloydMax::new(level_count).design(&Laplacian::STANDARD).unwrap();
         let excess = mse / design.mse - 1.0;
@@ -107,8 +107,9 @@ fn newton_needs_few_steps_at_256_levels() {
     let elapsed = started.elapsed();
     assert_eq!(design.stop, StopReason::Converged);
     assert!(design.iterations <= 20, "{} steps", design.iterations);
-    // 50 ms is asked of an optimised build; this one checks overflow and shares the machine.
-    assert!(elapsed.as_millis() < 500, "{elapsed:?}");
+    println!("{} steps in {elapsed:?}", design.iterations);
+    // Below 50 ms in an optimised build; others check overflow, and share the machine.
+    assert!(elapsed.as_millis() < if cfg!(debug_assertions) { 1000 } else { 50 }, "{elapsed:?}");
     let laplacian = designer.design(&Laplacian::STANDARD).unwrap();
     assert!(laplacian.stop == StopReason::Converged && laplacian.iterations <= 20, "{}", laplacian.iterations);
 }

@@ -173,6 +173,63 @@ fn a_forced_zero_is_exact() {
     }
 }
 
+/// The least cost of cuts of `points` into at most `cells` runs whose levels lie in a range, one of them perhaps 0.
+fn brute_force_within(points: &[(f64, f64)], cells: usize, range: (f64, f64), zero: bool) -> f64 {
+    let cost = |part: &[(f64, f64)], y: f64| part.iter().map(|p| p.1 * (p.0 - y).powi(2)).sum::<f64>();
+    let own = |part: &[(f64, f64)]| {
+        let weight: f64 = part.iter().map(|p| p.1).sum();
+        let mean = part.iter().map(|p| p.0 * p.1).sum::<f64>() / weight;
+        cost(part, mean.clamp(range.0, range.1))
+    };
+    match (points.len(), cells) {
+        (0, _) if cells > 0 || !zero => return 0.0,
+        (_, 0) => return f64::INFINITY,
+        _ => {}
+    }
+    let next = |i: usize| {
+        let rest = &points[i..];
+        let plain =
+            if i > 0 { own(&points[..i]) + brute_force_within(rest, cells - 1, range, zero) } else { f64::INFINITY };
+        let zeroed = || cost(&points[..i], 0.0) + brute_force_within(rest, cells - 1, range, false);
+        if zero { plain.min(zeroed()) } else { plain }
+    };
+    (0..=points.len()).map(next).fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn a_clip_is_exact_with_and_without_a_zero() {
+    let mut numbers = Numbers(11);
+    for case in 0..1000 {
+        let n = 1 + numbers.below(9);
+        let mut points: Vec<(f64, f64)> =
+            (0..n).map(|_| ((numbers.bell() * 6.0).round() / 3.0, 1.0 + (numbers.next() * 3.0).round())).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let k = 1 + numbers.below(4);
+        let range = (-1.5 * numbers.next(), 1.5 * numbers.next());
+        let total: f64 = points.iter().map(|p| p.1).sum();
+        let source = WeightedSamples::from_points(points.clone()).unwrap();
+        for zero in [false, true] {
+            let constraints = Constraints { clip: Some(range), zero, symmetric: false };
+            let found = optimal::design(&source, k, &constraints).unwrap();
+            let least = brute_force_within(&points, k, range, zero);
+            let levels = found.codebook.levels();
+            assert!(levels.len() <= k && levels.iter().all(|y| (range.0..=range.1).contains(y)), "{levels:?}");
+            assert!((!zero || levels.contains(&0.0)) && found.stop == StopReason::Exact);
+            let cost = found.mse * total;
+            assert!((cost - least).abs() < 1e-12 * total, "case {case} {zero}: {cost} for {least}");
+        }
+        if k > 1 {
+            let magnitudes = points.iter().map(|p| (p.0.abs(), p.1));
+            let mut folded: Vec<(f64, f64)> = magnitudes.collect();
+            folded.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let constraints = Constraints { clip: Some((-1.0, 0.75)), symmetric: true, zero: false };
+            let found = optimal::design(&source, k, &constraints).unwrap();
+            let least = brute_force_within(&folded, k.div_ceil(2), (0.0, 0.75), k % 2 == 1);
+            assert!((found.mse * total - least).abs() < 1e-12 * total, "case {case}: {} {least}", found.mse * total);
+        }
+    }
+}
+
 #[test]
 fn constraints_and_degenerate_samples() {
     let samples = WeightedSamples::new((0..100).map(|i| f64::from(i * i % 37) - 11.0), None).unwrap();

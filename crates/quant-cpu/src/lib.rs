@@ -9,12 +9,15 @@
 mod absmax_scales;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block_transform;
+mod cell_statistics;
 mod codes;
 mod decode;
 mod distortion;
 mod encode;
 mod first_not_finite;
 mod fit_rows;
+mod hadamard;
 mod histogram;
 mod level;
 mod samples;
@@ -32,6 +35,7 @@ use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::transform::{Blocks, Hadamard};
 use std::convert::Infallible;
 
 pub use level::SimdLevel;
@@ -159,6 +163,10 @@ impl Backend for Cpu {
         Ok(histogram::histogram(self, matrix, normalisation, bins))
     }
 
+    fn cell_statistics(&self, samples: Samples<'_>, thresholds: &[f32], bits: i32) -> Result<BinSums, Infallible> {
+        Ok(cell_statistics::cell_statistics(self, samples, thresholds, bits))
+    }
+
     fn gather(&self, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Result<Gathered, Infallible> {
         Ok(histogram::gather(self, matrix, bins, segments, centre))
     }
@@ -195,5 +203,15 @@ impl Backend for Cpu {
         codes: &mut [u32],
     ) -> Result<VectorCells, Infallible> {
         Ok(vector_cells::vector_cells(self, points, weights, codevectors, codes))
+    }
+
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {
+        hadamard::hadamard(self, rows, rotation);
+        Ok(())
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Infallible> {
+        block_transform::block_transform(self, rows, blocks);
+        Ok(())
     }
 }

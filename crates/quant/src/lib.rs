@@ -20,6 +20,8 @@ mod files;
 pub mod inspect;
 pub mod outputs;
 mod partial;
+#[cfg(feature = "gpu")]
+mod partners;
 pub mod pipeline;
 mod places;
 pub mod plan;

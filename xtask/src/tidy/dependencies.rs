@@ -38,8 +38,13 @@ const ABSENCES: &[Absence] = &[
     Absence { package: "quant-gpu", forbidden: OUTER, reason: "a backend is below the façade" },
     Absence {
         package: "quant",
+        forbidden: &["quant-cli", "clap", "indicatif", "anyhow", "quant-eval", "tokenizers", "faer"],
+        reason: "the façade is below the command and runs no model",
+    },
+    Absence {
+        package: "quant-eval",
         forbidden: &["quant-cli", "clap", "indicatif", "anyhow"],
-        reason: "the façade is below the command",
+        reason: "what runs models is below the command",
     },
 ];
 

@@ -12,6 +12,16 @@ Sources (unit variance, mean 0 unless a parameter says otherwise):
   uniform                            low=-1.7320508, high=1.7320508
   mixture (of two Gaussians)         weight2=0.1, mean=0, deviation=1, mean2=0, deviation2=3
   block-normalised                   block=64; Gaussian over the largest magnitude of its block
+  beta                               shape_a=2, shape_b=3
+  chi, chi-squared                   freedom=3, 4
+  erlang, gamma                      shape=2, rate=1
+  inverse-gamma                      shape=4, rate=1
+  exponential                        rate=1
+  fisher-snedecor                    freedom_1=5, freedom_2=12
+  gumbel                             location=0, scale=1
+  log-normal                         location=0, scale=0.5 (of the logarithm)
+  pareto, weibull                    scale=1, shape=4, 1.5
+  triangular                         min=0, max=1, mode=0.5
   FILE.npy, FILE.csv[:COLUMN], FILE.txt[:COLUMN], FILE.wav (full scale is 1), FILE.png (as stored),
   FILE.safetensors:TENSOR, FILE.gguf:TENSOR, FOLDER:TENSOR
 
@@ -27,7 +37,11 @@ Designers:
   fp4-e2m1, fp6-e2m3, fp6-e3m2, fp8-e4m3, fp8-e5m2, fp4-bitsandbytes    --scale
   nf, student-float                  --scale; nu=5
   block-nf                           block=64; --scale
-  ecsq (at an entropy of BITS)       rate or lambda
+  ecsq (at an entropy of BITS)       rate or lambda; --start
+For samples from a file, in their order:
+  vector-lloyd, vector-mini-batch    --dim; --levels K codevectors, or --bits per sample; restarts=4, seed=1
+  vector-product, vector-residual    the same for each of parts=2 or stages=2
+  mxfp4, mxfp6-e2m3, mxfp6-e3m2, mxfp8-e4m3, mxfp8-e5m2, nvfp4    blocks with a scale; no levels to choose
 x_max is the end of the source's support, or 4 root mean squares where that is infinite.
 ";
 
@@ -79,6 +93,9 @@ pub struct DesignerArguments {
     /// Which designer; see below.
     #[arg(long, value_name = "NAME", default_value = "lloyd-max")]
     pub designer: String,
+    /// Samples of a codevector, for vector quantizers.
+    #[arg(long, value_name = "D")]
+    pub dim: Option<usize>,
     /// Levels, 2 to 65536.
     #[arg(long, value_name = "N", conflicts_with = "bits")]
     pub levels: Option<usize>,
@@ -94,9 +111,9 @@ pub struct DesignerArguments {
     /// All levels between these two numbers.
     #[arg(long, value_name = "LOW:HIGH", value_parser = clip, allow_hyphen_values = true)]
     pub clip: Option<(f64, f64)>,
-    /// Where lloyd-max starts.
-    #[arg(long, value_name = "START", default_value = "compander")]
-    pub start: StartName,
+    /// Where lloyd-max (uniform, quantile, compander; compander by default) and ecsq (best, odd, even; best) start.
+    #[arg(long, value_name = "START")]
+    pub start: Option<StartName>,
     /// How uniform chooses its range; symmetric for a source that is, else asymmetric.
     #[arg(long, value_name = "RANGE")]
     pub range: Option<RangeName>,
@@ -184,7 +201,7 @@ pub struct Picture {
     pub output: PathBuf,
 }
 
-/// Where lloyd-max starts.
+/// Where an iterative designer starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StartName {
     /// Equally spaced levels.
@@ -193,6 +210,12 @@ pub enum StartName {
     Quantile,
     /// The compander of the density, or quantiles of samples.
     Compander,
+    /// The best of the others.
+    Best,
+    /// A grid with a cell about the centre.
+    Odd,
+    /// A grid with a threshold at the centre.
+    Even,
 }
 
 /// How a uniform quantizer chooses its range.

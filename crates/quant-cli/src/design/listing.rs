@@ -73,6 +73,9 @@ fn summary(found: &Found) -> String {
     if let Some(h) = &found.held_out {
         line("held out", format!("MSE {:.6e}, SQNR {:.4} dB, {:+.4} dB of distortion", h.mse, h.sqnr_db, h.gap_db));
     }
+    if let Some(coded) = &found.coded {
+        line("entropy coded", coded.text());
+    }
     theory(found, &mut line);
     text
 }
@@ -90,9 +93,13 @@ fn theory(found: &Found, line: &mut impl FnMut(&str, String)) {
     let m = design.codebook.levels().len();
     let of = found.chosen.theory_note();
     let gap = |db: f64| if db.is_finite() { format!("design {db:+.4} dB") } else { "no error to compare".into() };
+    if let Some(bennett) = found.bennett {
+        let db = 10.0 * (design.mse / bennett).log10();
+        line("Bennett", format!("integral {bennett:.6e} for these cells; {}", gap(db)));
+    }
     line(
         "high rate",
-        format!("Panter-Dite MSE {:.6e} at {m} levels{of}; {}", theory.panter_dite, gap(theory.panter_dite_db)),
+        format!("Panter-Dite (Zador) MSE {:.6e} at {m} levels{of}; {}", theory.panter_dite, gap(theory.panter_dite_db)),
     );
     line(
         "bound",

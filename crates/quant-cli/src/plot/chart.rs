@@ -66,6 +66,8 @@ pub enum Shape {
     Line(Vec<(f64, f64)>),
     /// Points joined by a broken line.
     Dashes(Vec<(f64, f64)>),
+    /// Points alone.
+    Points(Vec<(f64, f64)>),
     /// Points joined by a line and marked.
     Marked(Vec<(f64, f64)>),
     /// Bars from left to right, from 0 to a height.

@@ -74,6 +74,10 @@ fn shape<'a, DB: DrawingBackend + 'a>(context: &mut Context<'a, DB>, layer: &Lay
     let series = match &layer.shape {
         Shape::Line(points) => context.draw_series(LineSeries::new(points.iter().copied(), style))?,
         Shape::Dashes(points) => context.draw_series(DashedLineSeries::new(points.iter().copied(), 7, 5, style))?,
+        Shape::Points(points) => {
+            context.draw_series(points.iter().map(|&p| Circle::new(p, 3, colour.mix(0.7).filled())))?;
+            context.draw_series(std::iter::empty::<Circle<(f64, f64), i32>>())?
+        }
         Shape::Marked(points) => {
             context.draw_series(points.iter().map(|&p| Circle::new(p, 4, colour.filled())))?;
             context.draw_series(LineSeries::new(points.iter().copied(), style))?
@@ -98,6 +102,8 @@ fn shape<'a, DB: DrawingBackend + 'a>(context: &mut Context<'a, DB>, layer: &Lay
         if matches!(layer.shape, Shape::Dashes(_) | Shape::Verticals(_)) {
             let pieces = move |(x, y)| EmptyElement::at((x, y)) + line((0, 0), (7, 0)) + line((12, 0), (19, 0));
             series.label(name).legend(pieces);
+        } else if matches!(layer.shape, Shape::Points(_)) {
+            series.label(name).legend(move |(x, y)| Circle::new((x + 9, y), 4, colour.filled()));
         } else {
             series.label(name).legend(move |(x, y)| line((x, y), (x + 19, y)));
         }

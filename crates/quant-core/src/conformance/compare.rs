@@ -40,3 +40,12 @@ pub fn bounded_sum(found: f64, expected: f64, count: usize, place: &str) {
     let bound = 2.0 * (count as f64 + 2.0) * 0.5 * f64::EPSILON * expected.abs();
     assert!((found - expected).abs() <= bound, "{found:e} found, {expected:e} ± {bound:e} expected; {place}");
 }
+
+/// Class *bounded product* for a sum of products in f32 against the same in f64: off by at most γ(n)·Σ|a||x| when each
+/// term takes part in n roundings, γ(n) = n·u/(1 − n·u), u = 2⁻²⁴ (Higham 2002, eq. 3.5).
+pub fn bounded_product(found: f32, expected: f32, rounding_count: usize, magnitude: f64, place: &str) {
+    let roundings = rounding_count as f64 * 0.5 * f64::from(f32::EPSILON);
+    let bound = roundings / (1.0 - roundings) * magnitude + f64::from(f32::MIN_POSITIVE);
+    let error = (f64::from(found) - f64::from(expected)).abs();
+    assert!(error <= bound, "{found:e} found, {expected:e} ± {bound:e} expected; {place}");
+}

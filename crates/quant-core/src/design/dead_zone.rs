@@ -68,6 +68,10 @@ impl DeadZone {
     /// let quantizer = DeadZone { level_count: 7, step: 1.0, zero_width: 2.0, reconstruction: 0.5 };
     /// let result = quantizer.design(&Laplacian::STANDARD, &Constraints::default()).unwrap();
     /// assert!((result.zero_share - (1.0 - (-2f64.sqrt()).exp())).abs() < 1e-15); // P(|X| < 1)
+    /// // Max 1960, three levels of a unit normal: thresholds ±0.612, levels ±1.224, distortion 0.1902
+    /// let three = DeadZone { level_count: 3, step: 1.224, zero_width: 1.0, reconstruction: 0.5 };
+    /// let max = three.design(&quant_core::source::Gaussian::STANDARD, &Constraints::default()).unwrap();
+    /// assert!((max.design.mse - 0.1902).abs() < 5e-5 && (max.zero_share - 0.4595).abs() < 1e-4);
     /// ```
     pub fn design(&self, source: &dyn Source, constraints: &Constraints) -> Result<DeadZoneDesign, DesignError> {
         let design = Design::closed_form(constraints.apply(self.codebook()?)?, source);

@@ -1,16 +1,20 @@
 //! Entropy-constrained scalar quantization: distortion against entropy instead of the number of levels.
 
-use super::constraints::{Symmetrised, mirror, nearest_to_zero};
-use super::result::{entropy_bits, positive};
+mod cells;
+mod grid;
+
+use super::constraints::Symmetrised;
+use super::result::positive;
 use super::{Constraints, Design, DesignError, StopReason};
-use crate::codebook::Codebook;
-use crate::source::{Moments, Source};
+use crate::source::Source;
+use cells::{Cells, extrapolated};
+use grid::{Grid, grids};
 
 /// Minimises D + λH, H the entropy of the codes in bits.
 ///
 /// Alternation: with ℓ_k = −log₂ p_k, thresholds t_k = (y_{k−1} + y_k)/2 + λ(ℓ_k − ℓ_{k−1})/2(y_k − y_{k−1}), then
-/// y_k = E[X | cell k]; cells that close up are dropped. The start is the uniform grid that is optimal at high rate,
-/// Δ² = 6λ/ln 2. Source: Berger 1972; Farvardin and Modestino 1984. The result's rate is the entropy.
+/// y_k = E[X | cell k]; cells that close up are dropped; every second sweep is extrapolated where that does not cost.
+/// Source: Berger 1972; Farvardin and Modestino 1984. The result's rate is the entropy.
 ///
 /// ```
 /// use quant_core::{design::entropy_constrained::EntropyConstrained, source::Gaussian};
@@ -18,10 +22,12 @@ use crate::source::{Moments, Source};
 /// // Gish and Pierce 1968: 1.53 dB short of Shannon's 18.06 dB at 3 bits
 /// assert!((design.rate - 3.0).abs() < 1e-6 && (18.0618 - design.sqnr_db - 1.533).abs() < 0.002);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EntropyConstrained {
     /// Levels at most, to begin with.
     pub level_count_max: usize,
+    /// Where to start.
+    pub start: Start,
     /// What the levels must satisfy.
     pub constraints: Constraints,
     /// Sweeps at most.
@@ -30,11 +36,31 @@ pub struct EntropyConstrained {
     pub tolerance: f64,
 }
 
+/// The thresholds before the first sweep. Cells close in the alternation and never open, so a start has all that may be
+/// wanted: the uniform grid that is optimal at high rate, Δ² = 6λ/ln 2. Where its cells lie decides which local optimum
+/// is found: a uniform source at 2 bits needs four, and from five of them there is no way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Start {
+    /// Odd, even, and from the edge of a finite support: the best of what they lead to; between equals the earlier.
+    #[default]
+    Best,
+    /// A grid with a cell about the centre.
+    Odd,
+    /// A grid with a threshold at the centre.
+    Even,
+    /// The midpoints of these levels, ascending.
+    Levels(Vec<f64>),
+}
+
 impl Default for EntropyConstrained {
     fn default() -> Self {
-        Self { level_count_max: 4096, constraints: Constraints::default(), iterations_max: 3000, tolerance: 1e-11 }
+        let (start, constraints) = (Start::Best, Constraints::default());
+        Self { level_count_max: 4096, start, constraints, iterations_max: 3000, tolerance: 1e-11 }
     }
 }
+
+/// Bits by which a rate may differ from the one asked for.
+const RATE_TOLERANCE: f64 = 1e-7;
 
 impl EntropyConstrained {
     /// The design for a price `lambda` of one bit, in squared units of the source. The trace is of D + λH.
@@ -43,140 +69,135 @@ impl EntropyConstrained {
         self.constraints.check(self.level_count_max | 1)?;
         let symmetrised = Symmetrised(source);
         let target: &dyn Source = if self.constraints.symmetric { &symmetrised } else { source };
-        let mut cells = Cells::uniform(target, lambda, self);
-        let (mut trace, mut stop) = (vec![cells.cost], StopReason::IterationsMax);
-        for _ in 0..self.iterations_max {
-            let next = cells.step(target, lambda, self);
-            let gain = cells.cost - next.cost;
-            trace.push(next.cost);
-            cells = next;
-            if gain <= self.tolerance * cells.cost {
-                stop = StopReason::Converged;
-                break;
-            }
-        }
-        let design = Design::measured(cells.codebook()?, source, trace.len() - 1, stop, trace);
-        Ok(Design { rate: design.entropy_bits, ..design })
+        let step = (6.0 * lambda / std::f64::consts::LN_2).sqrt();
+        let of_grid = |grid: Grid| self.run(target, lambda, grid.thresholds(target, step, self));
+        let runs = match &self.start {
+            Start::Levels(levels) => vec![self.run(target, lambda, midpoints(levels))],
+            _ => grids(self, target).into_iter().map(of_grid).collect(),
+        };
+        let best = runs.into_iter().min_by(|a, b| a.cells.cost(lambda).total_cmp(&b.cells.cost(lambda)));
+        best.expect("there is a start").design(source)
     }
 
-    /// The design whose entropy is `rate` bits, by a search on λ; the nearest reachable one where entropy jumps.
+    /// The design of least distortion found whose entropy is at most `rate` bits (within 1e-7), by a search on λ.
+    ///
+    /// Where no λ leads to the rate, as where entropy jumps, the uniform grid of thresholds with that entropy is looked at
+    /// too (stop: `ClosedForm`); so the result is never worse than a uniform quantizer of the same entropy.
     pub fn for_rate(&self, source: &dyn Source, rate: f64) -> Result<Design, DesignError> {
         positive("rate", rate)?;
         let variance = source.variance();
-        let high_rate = 2.0 * std::f64::consts::LN_2 * variance * (-2.0 * rate).exp2();
-        let (mut low, mut high) = (high_rate / 64.0, high_rate * 64.0);
-        let mut lambda = high_rate;
-        let mut best = self.design(source, lambda)?;
-        let mut rate_found = best.rate;
-        for _ in 0..40 {
-            if (best.rate - rate).abs() < 1e-7 {
-                break;
-            }
-            if rate_found > rate {
-                low = lambda;
-            } else {
-                high = lambda;
-            }
-            // At high rate λ ∝ 2^{−2R}; where that leaves the bracket, bisect.
-            lambda *= (2.0 * (rate_found - rate)).exp2();
-            if lambda <= low || lambda >= high {
-                lambda = (low * high).sqrt();
-            }
-            let design = self.design(source, lambda)?;
-            rate_found = design.rate;
-            if (rate_found - rate).abs() < (best.rate - rate).abs() {
-                best = design;
-            }
+        if variance == 0.0 {
+            return self.design(source, 1.0);
         }
-        Ok(best)
+        let mut best: Option<Design> = None;
+        let mut consider = |design: Design| {
+            let better = |b: &Design| design.mse < b.mse;
+            if design.rate <= rate + RATE_TOLERANCE && best.as_ref().is_none_or(better) {
+                best = Some(design);
+            }
+        };
+        self.search(source, (rate, variance), &mut consider)?;
+        let symmetrised = Symmetrised(source);
+        let target: &dyn Source = if self.constraints.symmetric { &symmetrised } else { source };
+        for cells in grids(self, target).into_iter().filter_map(|g| g.at_rate(target, rate, self)) {
+            consider(Run { cells, trace: vec![], stop: StopReason::ClosedForm }.design(source)?);
+        }
+        Ok(best.expect("the search ends with a rate that is low enough"))
+    }
+
+    /// Designs for prices that lead to `rate`, one of them at most as high.
+    fn search(
+        &self,
+        source: &dyn Source,
+        (rate, variance): (f64, f64),
+        consider: &mut impl FnMut(Design),
+    ) -> Result<(), DesignError> {
+        let mut lambda = 2.0 * std::f64::consts::LN_2 * variance * (-2.0 * rate).exp2();
+        // Price and excess of rate on either side.
+        let (mut low, mut high) = (None::<(f64, f64)>, None::<(f64, f64)>);
+        for turn in 0..40 {
+            let design = self.design(source, lambda)?;
+            let excess = design.rate - rate;
+            consider(design);
+            *if excess > 0.0 { &mut low } else { &mut high } = Some((lambda, excess));
+            if excess.abs() < RATE_TOLERANCE {
+                return Ok(());
+            }
+            lambda = match (low, high) {
+                (Some(low), Some(high)) => {
+                    let width = (high.0 / low.0).ln();
+                    // Rate falls by about ½ log₂e over a factor of e in price, unless it jumps.
+                    if low.1 - high.1 > 1e3 * width {
+                        return Ok(());
+                    }
+                    let share = if turn % 3 == 2 { 0.5 } else { (low.1 / (low.1 - high.1)).clamp(0.01, 0.99) };
+                    low.0 * (share * width).exp()
+                }
+                // At high rate λ ∝ 2^{−2R}.
+                _ if excess > 0.0 => lambda * (2.0 * excess).exp2().max(1.01),
+                _ => lambda * (2.0 * excess).exp2().min(0.99),
+            };
+        }
+        if high.is_none() {
+            // A single cell has no entropy, and no price can be too high for it.
+            consider(self.design(source, 1e3 * variance.max(lambda))?);
+        }
+        Ok(())
     }
 
     /// The operational rate–distortion curve: one design per price.
     pub fn curve(&self, source: &dyn Source, lambdas: &[f64]) -> Result<Vec<Design>, DesignError> {
         lambdas.iter().map(|&lambda| self.design(source, lambda)).collect()
     }
-}
 
-/// Thresholds with the moments of the cells between them.
-struct Cells {
-    levels: Vec<f64>,
-    /// Interior thresholds.
-    thresholds: Vec<f64>,
-    masses: Vec<f64>,
-    cost: f64,
-}
-
-impl Cells {
-    fn uniform(source: &dyn Source, lambda: f64, options: &EntropyConstrained) -> Self {
-        let (low, high) = (source.quantile(1e-12), source.quantile(1.0 - 1e-12));
-        let step = (6.0 * lambda / std::f64::consts::LN_2).sqrt();
-        let middle = if options.constraints.zero { 0.0 } else { source.mean() };
-        let side = ((high - middle).max(middle - low) / step).ceil().min((options.level_count_max / 2) as f64) as i64;
-        let thresholds = (-side..side).map(|k| middle + (k as f64 + 0.5) * step).collect();
-        Self::new(source, thresholds, lambda, options)
-    }
-
-    /// Centroids of the cells that hold mass, in their range; costs with the entropy of these cells.
-    fn new(source: &dyn Source, all: Vec<f64>, lambda: f64, options: &EntropyConstrained) -> Self {
-        let (range_low, range_high) = options.constraints.range();
-        let mut cells = Self { levels: vec![], thresholds: vec![], masses: vec![], cost: 0.0 };
-        let mut distortions: Vec<Moments> = Vec::new();
-        let ends = all.iter().copied().chain([f64::INFINITY]);
-        let mut start = f64::NEG_INFINITY;
-        for end in ends {
-            let guess = if start.is_finite() { start } else { end.min(f64::MAX) };
-            let about = source.moments(start, end, guess);
-            if about.mass > 1e-14 {
-                let y = (guess + about.first / about.mass).clamp(range_low, range_high);
-                if cells.levels.last().is_none_or(|&last| y > last) {
-                    if !cells.levels.is_empty() {
-                        cells.thresholds.push(start);
-                    }
-                    cells.levels.push(y);
-                    cells.masses.push(about.mass);
-                    distortions.push(source.moments(start, end, y));
-                    start = end;
-                    continue;
+    fn run(&self, source: &dyn Source, lambda: f64, start: Vec<f64>) -> Run {
+        let mut cells = Cells::new(source, &start, self);
+        let mut trace = vec![cells.cost(lambda)];
+        let mut stop = StopReason::IterationsMax;
+        let mut before: Option<Vec<f64>> = None;
+        while trace.len() <= self.iterations_max {
+            let next = Cells::new(source, &cells.next_thresholds(lambda), self);
+            let cost = cells.cost(lambda);
+            let gain = cost - next.cost(lambda);
+            trace.push(next.cost(lambda));
+            let jump = before.take().and_then(|first| extrapolated(&first, &cells.thresholds, &next.thresholds));
+            let last = std::mem::replace(&mut cells, next);
+            if gain <= self.tolerance * cells.cost(lambda) {
+                if gain < 0.0 {
+                    cells = last;
+                    trace.pop();
                 }
+                stop = StopReason::Converged;
+                break;
             }
-            // Nothing here: the cell is joined to its right neighbour.
-            start = if cells.levels.is_empty() { f64::NEG_INFINITY } else { start };
-        }
-        if options.constraints.symmetric {
-            mirror(&mut cells.levels);
-            mirror(&mut cells.thresholds);
-        }
-        if options.constraints.zero {
-            let index = nearest_to_zero(&cells.levels);
-            distortions[index] = distortions[index].shifted(cells.levels[index]);
-            cells.levels[index] = 0.0;
-        }
-        let distortion: f64 = distortions.iter().map(|m| m.second).sum();
-        cells.cost = distortion + lambda * entropy_bits(cells.masses.iter().copied());
-        cells
-    }
-
-    fn step(&self, source: &dyn Source, lambda: f64, options: &EntropyConstrained) -> Self {
-        let threshold = |k: usize| {
-            let (low, high) = (self.levels[k - 1], self.levels[k]);
-            let extra_bits = (self.masses[k - 1] / self.masses[k]).log2();
-            0.5 * (low + high) + lambda * extra_bits / (2.0 * (high - low))
-        };
-        let mut thresholds: Vec<f64> = Vec::with_capacity(self.levels.len());
-        for k in 1..self.levels.len() {
-            // A threshold that is overtaken closes the cell between.
-            let t = threshold(k);
-            while thresholds.last().is_some_and(|&last| last >= t) {
-                thresholds.pop();
+            match jump.map(|thresholds| Cells::new(source, &thresholds, self)) {
+                Some(far) if far.cost(lambda) < cells.cost(lambda) => {
+                    trace.push(far.cost(lambda));
+                    cells = far;
+                }
+                Some(_) => {}
+                None => before = Some(last.thresholds),
             }
-            thresholds.push(t);
         }
-        Self::new(source, thresholds, lambda, options)
+        Run { cells, trace, stop }
     }
+}
 
-    fn codebook(&self) -> Result<Codebook, DesignError> {
-        let clamped = |(k, t): (usize, &f64)| t.clamp(self.levels[k], self.levels[k + 1]);
-        let thresholds = self.thresholds.iter().enumerate().map(clamped).collect();
-        Ok(Codebook::with_thresholds(self.levels.clone(), thresholds)?)
+/// Where an alternation ended.
+struct Run {
+    cells: Cells,
+    trace: Vec<f64>,
+    stop: StopReason,
+}
+
+impl Run {
+    fn design(self, source: &dyn Source) -> Result<Design, DesignError> {
+        let iterations = self.trace.len().saturating_sub(1);
+        let design = Design::measured(self.cells.codebook()?, source, iterations, self.stop, self.trace);
+        Ok(Design { rate: design.entropy_bits, ..design })
     }
+}
+
+fn midpoints(levels: &[f64]) -> Vec<f64> {
+    levels.windows(2).map(|w| 0.5 * (w[0] + w[1])).collect()
 }

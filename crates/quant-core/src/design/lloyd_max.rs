@@ -32,6 +32,8 @@ pub struct LloydMax {
     pub start: Start,
     /// What the levels must satisfy.
     pub constraints: Constraints,
+    /// Levels that are in the codebook as they are, ascending; each takes the place of the start's level nearest to it.
+    pub fixed: Vec<f64>,
     /// Steps at most.
     pub iterations_max: usize,
     /// Converged when no level is further from its centroid than this many standard deviations.
@@ -44,7 +46,7 @@ impl LloydMax {
     /// Compander start, no constraints, Newton, at most 1000 steps to 1e-13 deviations.
     pub fn new(level_count: usize) -> Self {
         let (start, constraints) = (Start::default(), Constraints::default());
-        Self { level_count, start, constraints, iterations_max: 1000, tolerance: 1e-13, newton: true }
+        Self { level_count, start, constraints, fixed: vec![], iterations_max: 1000, tolerance: 1e-13, newton: true }
     }
 
     /// Finds the codebook.
@@ -53,15 +55,21 @@ impl LloydMax {
         self.constraints.check(self.level_count)?;
         let symmetrised = Symmetrised(source);
         let target: &dyn Source = if self.constraints.symmetric { &symmetrised } else { source };
-        let start = self.start_levels(target)?;
-        let outcome = if self.constraints.zero {
+        let mut start = self.start_levels(target)?;
+        let held = self.hold(&mut start)?;
+        let outcome = if self.constraints.zero && !held.iter().zip(&start).any(|(&held, &y)| held && y == 0.0) {
             // The zero may belong to either neighbour of the level nearest to it.
             let nearest = nearest_to_zero(&start);
             let candidates = nearest.saturating_sub(1)..(nearest + 2).min(start.len());
-            let runs = candidates.map(|zero| self.run(target, start.clone(), Some(zero)));
-            runs.min_by(|a, b| a.cost.total_cmp(&b.cost)).expect("the nearest level is a candidate")
+            let candidates = candidates.filter(|&k| !held[k]);
+            let runs = candidates.map(|zero| self.run(target, start.clone(), (Some(zero), &held)));
+            runs.min_by(|a, b| a.cost.total_cmp(&b.cost)).ok_or(DesignError::LevelCount {
+                value: self.level_count,
+                min: self.fixed.len() + 1,
+                max: 65_536,
+            })?
         } else {
-            self.run(target, start, None)
+            self.run(target, start, (None, &held))
         };
         let codebook = Codebook::nearest(outcome.levels)?;
         Ok(Design::measured(codebook, source, outcome.trace.len() - 1, outcome.stop, outcome.trace))
@@ -97,12 +105,37 @@ impl LloydMax {
         Ok(levels)
     }
 
-    fn run(&self, source: &dyn Source, mut levels: Vec<f64>, zero: Option<usize>) -> Outcome {
+    /// Puts the fixed levels into the start, and tells where they are.
+    fn hold(&self, levels: &mut [f64]) -> Result<Vec<bool>, DesignError> {
+        let mut held = vec![false; levels.len()];
+        let (low, high) = self.constraints.range();
+        for &value in &self.fixed {
+            let refuse = |range| Err(DesignError::Parameter { name: "fixed level", value, range });
+            if !(value.is_finite() && (low..=high).contains(&value)) {
+                return refuse("finite and within the clip");
+            }
+            let free = (0..levels.len()).filter(|&k| !held[k]);
+            let nearest = free.min_by(|&a, &b| (levels[a] - value).abs().total_cmp(&(levels[b] - value).abs()));
+            let Some(nearest) = nearest else { return refuse("one of at most as many as there are levels") };
+            (levels[nearest], held[nearest]) = (value, true);
+        }
+        if !levels.is_sorted_by(|a, b| a < b) {
+            let value = self.fixed[0];
+            return Err(DesignError::Parameter { name: "fixed level", value, range: "distinct, ascending, apart" });
+        }
+        Ok(held)
+    }
+
+    fn run(&self, source: &dyn Source, mut levels: Vec<f64>, (zero, held): (Option<usize>, &[bool])) -> Outcome {
+        let mut held = held.to_vec();
         if let Some(index) = zero {
-            move_to_zero(&mut levels, index, self.constraints.range());
+            if self.fixed.is_empty() {
+                move_to_zero(&mut levels, index, self.constraints.range());
+            }
+            (levels[index], held[index]) = (0.0, true);
         }
         let deviation = source.variance().sqrt();
-        let mut state = State::new(source, levels, self.constraints.range(), zero);
+        let mut state = State::new(source, levels, self.constraints.range(), held);
         let mut trace = vec![state.cost];
         for _ in 0..self.iterations_max {
             if state.residual() <= self.tolerance * deviation {
@@ -150,25 +183,26 @@ struct State {
     cells: Vec<Moments>,
     cost: f64,
     range: (f64, f64),
-    zero: Option<usize>,
+    /// Levels that do not move.
+    held: Vec<bool>,
 }
 
 impl State {
-    fn new(source: &dyn Source, levels: Vec<f64>, range: (f64, f64), zero: Option<usize>) -> Self {
+    fn new(source: &dyn Source, levels: Vec<f64>, range: (f64, f64), held: Vec<bool>) -> Self {
         let threshold = |k: usize| 0.5 * (levels[k - 1] + levels[k]);
         let low = |k: usize| if k == 0 { f64::NEG_INFINITY } else { threshold(k) };
         let high = |k: usize| if k + 1 == levels.len() { f64::INFINITY } else { threshold(k + 1) };
         let cell = |k: usize| source.moments(low(k), high(k), levels[k]);
         let cells: Vec<Moments> = (0..levels.len()).map(cell).collect();
         let cost = cells.iter().map(|m| m.second).sum();
-        Self { levels, cells, cost, range, zero }
+        Self { levels, cells, cost, range, held }
     }
 
-    /// A level is free unless it is the forced zero, its cell is empty, or it would leave its range.
+    /// A level is free unless it is fixed, its cell is empty, or it would leave its range.
     fn is_free(&self, k: usize) -> bool {
         let (y, cell) = (self.levels[k], &self.cells[k]);
         let leaves = (y <= self.range.0 && cell.first < 0.0) || (y >= self.range.1 && cell.first > 0.0);
-        self.zero != Some(k) && cell.mass > 0.0 && !leaves
+        !self.held[k] && cell.mass > 0.0 && !leaves
     }
 
     /// The largest distance of a free level from its centroid.
@@ -192,7 +226,7 @@ impl State {
             if levels == self.levels || !levels.is_sorted_by(|a, b| a < b) {
                 return None;
             }
-            let next = State::new(source, levels, self.range, self.zero);
+            let next = State::new(source, levels, self.range, self.held.clone());
             // Near the optimum costs are equal up to rounding; there the residual decides.
             let lower = next.cost < self.cost * (1.0 - 1e-12);
             let level = next.cost <= self.cost * (1.0 + 1e-12) && next.residual() < self.residual();

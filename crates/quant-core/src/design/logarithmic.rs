@@ -25,6 +25,9 @@ pub struct LogarithmicDesign {
 /// let levels = found.design.codebook.levels();
 /// assert!((levels[4] - 2.0).abs() < 1e-15 && (levels[5] - 8.0).abs() < 1e-14); // cells of one octave and its double
 /// assert!((found.relative_error_max - 1.0).abs() < 1e-15);
+/// // The stops of a lens: an octave is one stop of light, and half a stop away is √2 − 1 = 41.42 % off.
+/// let stops = logarithmic::design(&Laplacian::STANDARD, 13, (1.0, 64.0), &Constraints::default()).unwrap();
+/// assert!((stops.relative_error_max - 0.41421356).abs() < 1e-8);
 /// ```
 pub fn design(
     source: &dyn Source,

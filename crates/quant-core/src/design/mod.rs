@@ -30,5 +30,5 @@ pub mod uniform;
 pub mod vector;
 
 pub use constraints::Constraints;
-pub use histogram::{BinSums, Bins, Gathered, SegmentSums};
-pub use result::{Design, DesignError, StopReason};
+pub use histogram::{BinSums, Bins, Gathered, SegmentSums, fixed_point, fraction_bits};
+pub use result::{Design, DesignError, StopReason, cell_moments};

@@ -10,19 +10,18 @@ mod atoms;
 mod binned;
 mod blocks;
 mod bounds;
+mod constrained;
 mod layer;
 mod path;
 mod radix;
 mod windows;
-mod zero;
 
-use super::lloyd_max::LloydMax;
 use super::result::check_level_count;
-use super::start::Start;
 use super::{Constraints, Design, DesignError, StopReason};
 use crate::codebook::Codebook;
 use crate::source::WeightedSamples;
 use atoms::Atoms;
+use constrained::Allowed;
 pub use layer::{Candidates, FillLayer, Layer, Portable};
 use windows::Windows;
 
@@ -105,8 +104,8 @@ pub fn fit_points_with(fill: &impl FillLayer, points: &[(f64, f64)], level_count
 
 /// The optimal codebook of weighted samples as a [`Design`]; checked at [`WeightedSamples::new`].
 ///
-/// Fewer distinct values than levels give that many levels and no distortion. A forced zero and symmetry keep the
-/// result exact (stop: `Exact`); clipping that binds does not: there Lloyd's alternation goes on from the clipped optimum.
+/// Fewer distinct values than levels give that many levels and no distortion. The result is exact under every
+/// constraint (stop: `Exact`). In time O(n log n), or O(M n log n) with a zero or a clip that binds.
 ///
 /// ```
 /// use quant_core::{design::{Constraints, optimal}, source::WeightedSamples};
@@ -118,19 +117,16 @@ pub fn design(samples: &WeightedSamples, level_count: usize, constraints: &Const
     check_level_count(level_count, 1)?;
     constraints.check(level_count)?;
     let atoms = Atoms::from_ascending(samples.points().iter().copied());
+    let range = constraints.range();
     let levels = if constraints.symmetric {
-        zero::symmetric_levels(&atoms, level_count)
+        constrained::symmetric_levels(&atoms, level_count, range.1)
     } else if constraints.zero {
-        zero::levels(&atoms, level_count)
+        constrained::levels(&atoms, level_count, Allowed { range, zero: true })
     } else {
-        fit_points(samples.points(), level_count).levels
+        let levels = fit_points(samples.points(), level_count).levels;
+        let binds = levels[0] < range.0 || levels[levels.len() - 1] > range.1;
+        if binds { constrained::levels(&atoms, level_count, Allowed { range, zero: false }) } else { levels }
     };
-    let (low, high) = constraints.range();
-    if levels[0] < low || levels[levels.len() - 1] > high {
-        let start = Start::Levels(levels.iter().copied().filter(|y| (low..=high).contains(y)).collect());
-        let start = if start == Start::Levels(vec![]) { Start::Levels(vec![low.max(0.0).min(high)]) } else { start };
-        return LloydMax { start, constraints: *constraints, ..LloydMax::new(level_count) }.design(samples);
-    }
     Ok(Design::measured(Codebook::nearest(levels)?, samples, 0, StopReason::Exact, Vec::new()))
 }
 

@@ -22,6 +22,11 @@ pub fn compress(u: f64, power: f64) -> f64 {
 /// let design = power_law::design(&Uniform::STANDARD, 4, (0.5, 16.0), &Constraints::default()).unwrap();
 /// assert_eq!(design.codebook.levels(), [-9.0, -1.0, 1.0, 9.0]); // 16·(¾)², 16·(¼)²
 /// assert_eq!(design.codebook.thresholds(), [-4.0, 0.0, 4.0]);
+/// // AAC and MP3 decode the integer n as n^(4/3): 2 as 2.5198421, 15 as 36.9931811
+/// let x_max = 15.5f64.powf(4.0 / 3.0);
+/// let mp3 = power_law::design(&Uniform::STANDARD, 31, (0.75, x_max), &Constraints::default()).unwrap();
+/// let levels = mp3.codebook.levels();
+/// assert!((levels[17] - 2.5198421).abs() < 1e-7 && (levels[30] - 36.9931811).abs() < 1e-7);
 /// ```
 pub fn design(
     source: &dyn Source,

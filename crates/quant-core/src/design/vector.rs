@@ -13,7 +13,7 @@ mod seeding;
 
 pub use cells::VectorCells;
 pub use lattice::Grid;
-pub use lloyd::{VectorDesign, VectorDesigner};
+pub use lloyd::{VectorDesign, VectorDesigner, split};
 pub use mini_batch::MiniBatch;
 pub use product::ProductCodebook;
 pub use residual::ResidualCodebook;

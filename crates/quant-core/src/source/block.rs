@@ -146,6 +146,10 @@ impl<D: Density> Density for AbsmaxBlock<D> {
         self.parts.iter().map(part).sum()
     }
 
+    fn atoms(&self) -> Vec<(f64, f64)> {
+        vec![(-1.0, self.edge_mass), (1.0, self.edge_mass)]
+    }
+
     fn singular_points(&self) -> Vec<f64> {
         let mut points = vec![-1.0, 1.0];
         points.extend(self.base.singular_points());

@@ -22,7 +22,9 @@ impl Logistic {
     /// The density of the given mean and standard deviation.
     pub fn new(mean: f64, deviation: f64) -> Result<Self, SourceError> {
         let scale = positive("deviation", deviation)? * 3f64.sqrt() / PI;
-        Ok(Self { mean: finite("mean", mean)?, scale, panels: Panels::new(mean, scale, &[]) })
+        // Poles are π scales off the axis.
+        let panels = Panels::new(finite("mean", mean)?, scale, &[]).analytic(scale, 0.0);
+        Ok(Self { mean, scale, panels })
     }
 }
 

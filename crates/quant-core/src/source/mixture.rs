@@ -76,6 +76,10 @@ impl<D: Density> Density for Mixture<D> {
         self.sum(|part| part.pdf(x))
     }
 
+    fn atoms(&self) -> Vec<(f64, f64)> {
+        self.parts.iter().flat_map(|(w, part)| part.atoms().into_iter().map(move |(x, p)| (x, w * p))).collect()
+    }
+
     fn singular_points(&self) -> Vec<f64> {
         let mut points: Vec<f64> = self.parts.iter().flat_map(|p| p.1.singular_points()).collect();
         points.sort_by(f64::total_cmp);
@@ -121,6 +125,10 @@ impl<D: Density + ?Sized> Density for Box<D> {
 
     fn cube_root(&self) -> Option<Box<dyn Density>> {
         (**self).cube_root()
+    }
+
+    fn atoms(&self) -> Vec<(f64, f64)> {
+        (**self).atoms()
     }
 
     fn singular_points(&self) -> Vec<f64> {

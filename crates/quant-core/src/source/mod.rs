@@ -135,12 +135,17 @@ pub trait Source {
 
 /// A source with a density.
 pub trait Density: Source {
-    /// f(x), per unit of x; 0 outside the support.
+    /// f(x), per unit of x, without point masses; 0 outside the support.
     fn pdf(&self, x: f64) -> f64;
 
     /// The density f^{1/3}/∫f^{1/3}, where it has a closed form: the point density of the best high-rate compander.
     fn cube_root(&self) -> Option<Box<dyn Density>> {
         None
+    }
+
+    /// Point masses beside the density, as (place, mass); the integral of the density is 1 less their sum.
+    fn atoms(&self) -> Vec<(f64, f64)> {
+        Vec::new()
     }
 
     /// Points at which the density is not smooth: kinks, jumps, poles. Ends of the support included.

@@ -28,7 +28,10 @@ const TOLERANCE: f64 = 2e-14;
 /// How a density is cut into panels.
 #[derive(Clone, Debug)]
 pub struct Panels {
+    location: f64,
     scale: f64,
+    /// Smooth panels up to this width, or up to this share of their distance from the location, take the rule once.
+    narrow: (f64, f64),
     /// Ascending; the flag says whether the function is singular there.
     knots: Vec<(f64, bool)>,
 }
@@ -40,7 +43,19 @@ impl Panels {
         let smooth = [-16.0, -4.0, -1.0, 0.0, 1.0, 4.0, 16.0].map(|s| location + s * scale);
         knots.extend(smooth.into_iter().filter(|x| !singular.contains(x)).map(|x| (x, false)));
         knots.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Self { scale, knots }
+        Self { location, scale, narrow: (0.0, 0.0), knots }
+    }
+
+    /// The same for a function whose poles are more than 2·`width` from the axis, or more than the distance from the
+    /// location where panels are as wide as `share` ≤ ½ of that: there the 16-point rule, with an error below 10⁻¹⁶ of
+    /// the integral (its nodes converge like (4·distance/width)⁻³²), need not be tried twice.
+    pub fn analytic(self, width: f64, share: f64) -> Self {
+        Self { narrow: (width, share), ..self }
+    }
+
+    fn is_narrow(&self, a: f64, b: f64) -> bool {
+        let distance = (a - self.location).abs().min((b - self.location).abs());
+        b - a <= self.narrow.0.max(self.narrow.1 * distance)
     }
 
     /// Partial moments of `pdf` over [low, high] about `centre`.
@@ -72,6 +87,7 @@ impl Panels {
     fn panel<const N: usize>(&self, f: &impl Fn(f64) -> [f64; N], a: (f64, bool), b: (f64, bool)) -> [f64; N] {
         match (a.0.is_finite(), b.0.is_finite()) {
             (true, true) if a.1 || b.1 => tanh_sinh(f, a.0, b.0),
+            (true, true) if self.is_narrow(a.0, b.0) => legendre(f, a.0, b.0).0,
             (true, true) => {
                 let (coarse, magnitude) = legendre(f, a.0, b.0);
                 halved(f, (a.0, b.0), coarse, magnitude.map(|m| TOLERANCE * m), DEPTH_MAX)

@@ -32,7 +32,9 @@ impl StudentT {
         }
         let scale = positive("deviation", deviation)? * ((nu - 2.0) / nu).sqrt();
         let front = gamma_ratio(nu / 2.0) / ((nu * PI).sqrt() * scale);
-        Ok(Self { nu, mean: finite("mean", mean)?, scale, front, panels: Panels::new(mean, scale, &[]) })
+        // Poles are √ν scales off the axis.
+        let panels = Panels::new(finite("mean", mean)?, scale, &[]).analytic(0.7 * scale, 0.5);
+        Ok(Self { nu, mean, scale, front, panels })
     }
 
     /// Degrees of freedom.

@@ -13,6 +13,12 @@ use crate::reference::Reference;
 /// let samples: Vec<f32> = (0..4000).map(|i| if i % 4 < 2 { 0.0 } else { 8.0 }).collect();
 /// let codebook = MiniBatch::new(2).design(Points::new(&samples, 2).unwrap()).unwrap();
 /// assert_eq!(codebook.mse(Points::new(&samples, 2).unwrap()), 0.0);
+/// // Max 1960: two levels of a unit normal have a distortion of 0.3634
+/// use quant_core::source::special::normal_quantile;
+/// let normal: Vec<f32> = (0..2000).map(|i| normal_quantile((f64::from(i) + 0.5) / 2000.0) as f32).collect();
+/// let points = Points::new(&normal, 1).unwrap();
+/// let mse = MiniBatch::new(2).design(points).unwrap().mse(points);
+/// assert!((mse - 0.3634).abs() < 5e-3, "{mse}");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MiniBatch {

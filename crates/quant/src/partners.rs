@@ -1,0 +1,193 @@
+//! A GPU with the processor beside it: for exact programmes in f64, and for going on where the GPU fails.
+//!
+//! Every verb means the same on both, so that a run may change over in the middle of a tensor.
+
+use std::sync::OnceLock;
+
+use quant_core::backend::{Backend, Encoding, SamplesMut};
+use quant_core::codebook::Codebooks;
+use quant_core::design::optimal::OptimalPartition;
+use quant_core::design::vector::{Points, VectorCells};
+use quant_core::design::{BinSums, Bins, Gathered};
+use quant_core::grouping::Grouping;
+use quant_core::measure::Distortion;
+use quant_core::scale::ScaleSearch;
+use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_cpu::Cpu;
+use quant_gpu::{Gpu, GpuError};
+
+/// GPU and processor.
+#[derive(Debug)]
+pub struct Partners {
+    gpu: Gpu,
+    cpu: Cpu,
+    falls_back: bool,
+    /// Why the processor took over.
+    fault: OnceLock<GpuError>,
+}
+
+impl Partners {
+    /// With `falls_back`, a fault of the GPU is noted in the name and the processor goes on.
+    pub fn new(gpu: Gpu, cpu: Cpu, falls_back: bool) -> Self {
+        Self { gpu, cpu, falls_back, fault: OnceLock::new() }
+    }
+
+    fn either<T>(
+        &self,
+        on_gpu: impl FnOnce() -> Result<T, GpuError>,
+        on_cpu: impl FnOnce() -> T,
+    ) -> Result<T, GpuError> {
+        if self.fault.get().is_some() {
+            return Ok(on_cpu());
+        }
+        match on_gpu() {
+            Err(fault) if self.falls_back => {
+                // A second fault in another thread has nothing to add.
+                let _ = self.fault.set(fault);
+                Ok(on_cpu())
+            }
+            result => result,
+        }
+    }
+}
+
+/// The value of a verb of the processor, which cannot fail.
+fn certain<T>(result: Result<T, std::convert::Infallible>) -> T {
+    let Ok(value) = result;
+    value
+}
+
+impl Backend for Partners {
+    type Fault = GpuError;
+
+    fn name(&self) -> String {
+        match self.fault.get() {
+            None => self.gpu.name(),
+            Some(fault) => format!("{}, then {} because {fault}", self.gpu.name(), self.cpu.name()),
+        }
+    }
+
+    fn hold(&self, matrix: Matrix<'_>) {
+        self.gpu.hold(matrix);
+    }
+
+    fn release(&self) {
+        self.gpu.release();
+    }
+
+    fn first_not_finite(&self, samples: Samples<'_>) -> Result<Option<NotFinite>, GpuError> {
+        self.either(|| self.gpu.first_not_finite(samples), || certain(self.cpu.first_not_finite(samples)))
+    }
+
+    fn absmax_scales(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        level_max_inverse: f32,
+        scales: &mut [f32],
+    ) -> Result<(), GpuError> {
+        let scales = std::cell::RefCell::new(scales);
+        self.either(
+            || self.gpu.absmax_scales(matrix, grouping, level_max_inverse, &mut scales.borrow_mut()),
+            || certain(self.cpu.absmax_scales(matrix, grouping, level_max_inverse, &mut scales.borrow_mut())),
+        )
+    }
+
+    fn search_scales(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        search: &ScaleSearch,
+        scales: &mut [f32],
+    ) -> Result<(), GpuError> {
+        let scales = std::cell::RefCell::new(scales);
+        self.either(
+            || self.gpu.search_scales(matrix, grouping, search, &mut scales.borrow_mut()),
+            || certain(self.cpu.search_scales(matrix, grouping, search, &mut scales.borrow_mut())),
+        )
+    }
+
+    fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), GpuError> {
+        let packed = std::cell::RefCell::new(packed);
+        self.either(
+            || self.gpu.encode(matrix, encoding, &mut packed.borrow_mut()),
+            || certain(self.cpu.encode(matrix, encoding, &mut packed.borrow_mut())),
+        )
+    }
+
+    fn decode(&self, packed: &[u8], encoding: &Encoding<'_>, samples: &mut SamplesMut<'_>) -> Result<(), GpuError> {
+        let samples = std::cell::RefCell::new(samples);
+        self.either(
+            || self.gpu.decode(packed, encoding, &mut samples.borrow_mut()),
+            || certain(self.cpu.decode(packed, encoding, &mut samples.borrow_mut())),
+        )
+    }
+
+    fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8]) -> Result<Distortion, GpuError> {
+        self.either(
+            || self.gpu.distortion(matrix, encoding, packed),
+            || certain(self.cpu.distortion(matrix, encoding, packed)),
+        )
+    }
+
+    fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, GpuError> {
+        self.either(|| self.gpu.value_histogram(samples), || certain(self.cpu.value_histogram(samples)))
+    }
+
+    fn histogram(
+        &self,
+        matrix: Matrix<'_>,
+        normalisation: Option<(Grouping, &[f32])>,
+        bins: &Bins,
+    ) -> Result<BinSums, GpuError> {
+        self.either(
+            || self.gpu.histogram(matrix, normalisation, bins),
+            || certain(self.cpu.histogram(matrix, normalisation, bins)),
+        )
+    }
+
+    fn cell_statistics(&self, samples: Samples<'_>, thresholds: &[f32], bits: i32) -> Result<BinSums, GpuError> {
+        self.either(
+            || self.gpu.cell_statistics(samples, thresholds, bits),
+            || certain(self.cpu.cell_statistics(samples, thresholds, bits)),
+        )
+    }
+
+    fn gather(&self, matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: f64) -> Result<Gathered, GpuError> {
+        Ok(certain(self.cpu.gather(matrix, bins, segments, centre)))
+    }
+
+    fn fit_points(&self, points: &[(f64, f64)], level_count: usize) -> OptimalPartition {
+        self.cpu.fit_points(points, level_count)
+    }
+
+    fn fit_rows(
+        &self,
+        matrix: Matrix<'_>,
+        normalisation: Option<(Grouping, &[f32])>,
+        weights: Option<&[f32]>,
+        level_count: usize,
+    ) -> Result<Codebooks, GpuError> {
+        Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
+    }
+
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.nearest_codevectors(points, codevectors, codes));
+        Ok(())
+    }
+
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, GpuError> {
+        Ok(certain(self.cpu.vector_cells(points, weights, codevectors, codes)))
+    }
+}
