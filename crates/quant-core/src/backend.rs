@@ -203,6 +203,23 @@ pub trait Backend {
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault>;
 
+    /// Replaces each row of `rotation.width()` samples by H·diag(signs)·x/√d. Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Self::Fault> {
+        crate::reference::hadamard(rows, rotation);
+        Ok(())
+    }
+
+    /// Replaces each block x_b of each row of `blocks.width()` samples by M_b·x_b, entries of M_b rounded to f32.
+    /// Class: bounded product.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Self::Fault> {
+        crate::reference::block_transform(rows, blocks);
+        Ok(())
+    }
+
     /// The code of a nearest codevector of each point: scores as [`crate::reference::score`] defines them, between
     /// equals the lower code. Class: regret, which the conformance suite bounds.
     ///
@@ -228,22 +245,5 @@ pub trait Backend {
         codes: &mut [u32],
     ) -> Result<VectorCells, Self::Fault> {
         Ok(crate::reference::vector_cells(points, weights, codevectors, codes))
-    }
-
-    /// Replaces each row of `rotation.width()` samples by H·diag(signs)·x/√d. Class: bounded product.
-    ///
-    /// A backend without a kernel of its own uses the scalar definition.
-    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Self::Fault> {
-        crate::reference::hadamard(rows, rotation);
-        Ok(())
-    }
-
-    /// Replaces each block x_b of each row of `blocks.width()` samples by M_b·x_b, entries of M_b rounded to f32.
-    /// Class: bounded product.
-    ///
-    /// A backend without a kernel of its own uses the scalar definition.
-    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Self::Fault> {
-        crate::reference::block_transform(rows, blocks);
-        Ok(())
     }
 }

@@ -28,7 +28,7 @@ macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
             encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows
-            vector_cells hadamard block_transform);
+            hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

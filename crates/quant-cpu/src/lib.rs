@@ -185,6 +185,16 @@ impl Backend for Cpu {
         Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))
     }
 
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {
+        hadamard::hadamard(self, rows, rotation);
+        Ok(())
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Infallible> {
+        block_transform::block_transform(self, rows, blocks);
+        Ok(())
+    }
+
     fn nearest_codevectors(
         &self,
         points: Points<'_>,
@@ -203,15 +213,5 @@ impl Backend for Cpu {
         codes: &mut [u32],
     ) -> Result<VectorCells, Infallible> {
         Ok(vector_cells::vector_cells(self, points, weights, codevectors, codes))
-    }
-
-    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {
-        hadamard::hadamard(self, rows, rotation);
-        Ok(())
-    }
-
-    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), Infallible> {
-        block_transform::block_transform(self, rows, blocks);
-        Ok(())
     }
 }

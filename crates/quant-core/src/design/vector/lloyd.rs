@@ -95,7 +95,7 @@ impl VectorDesigner {
         self.check()?;
         check_weights(points, weights)?;
         let mut random = Random::new(self.seed);
-        let (own, other) = parts(points, weights, self.held_out, &mut random);
+        let (own, other) = split_with(points, weights, self.held_out, &mut random);
         let own_weights = own.weights.as_deref();
         let own = own.points();
         let energy = weighted_energy(own, own_weights);
@@ -271,12 +271,12 @@ impl Part {
 /// assert_eq!((own.len(), other.len()), (16, 4)); // 8 and 2 points
 /// ```
 pub fn split(points: Points<'_>, share: f64, seed: u64) -> (Vec<f32>, Vec<f32>) {
-    let (own, other) = parts(points, None, share, &mut Random::new(seed));
+    let (own, other) = split_with(points, None, share, &mut Random::new(seed));
     (own.samples, other.samples)
 }
 
 /// Points for the design and points held out.
-fn parts(points: Points<'_>, weights: Option<&[f32]>, held_out: f64, random: &mut Random) -> (Part, Part) {
+fn split_with(points: Points<'_>, weights: Option<&[f32]>, held_out: f64, random: &mut Random) -> (Part, Part) {
     let n = points.len();
     let count = ((n as f64 * held_out) as usize).min(n - 1);
     let mut is_held_out = vec![false; n];
