@@ -193,7 +193,8 @@ pub trait Backend {
     }
 
     /// Exact 1-D k-means of each row: `level_count` levels at most. `weights`, when given, is row-major, one per sample
-    /// or one row for all. `inverse_scales`, when given, multiply the samples of their group first. Class: exact.
+    /// or one row for all, finite and at least 0: [`crate::design::certified::fit_rows`] checks that. `inverse_scales`,
+    /// when given, multiply the samples of their group first. Class: exact.
     fn fit_rows(
         &self,
         matrix: Matrix<'_>,

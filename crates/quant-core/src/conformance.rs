@@ -10,6 +10,7 @@ mod transforms;
 mod vectors;
 
 pub use transforms::{block_transform, hadamard};
+pub use vectors::vector_cells;
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
@@ -20,7 +21,6 @@ use crate::scale::ScaleSearch;
 use crate::tensor::Dtype;
 use cases::{DTYPES, Plan, StoredMatrix};
 use compare::{bounded_sum, exact, exact_values, within_one_ulp};
-pub use vectors::vector_cells;
 
 /// Writes one test per verb. `$backends` is a function that returns the backends to test, as a `Vec`.
 #[macro_export]

@@ -1,11 +1,14 @@
-//! Exact 1-D k-means beside its peers, on the standing workloads, codes included.
+//! k-means beside its peers, on the standing workloads, codes included.
 //!
-//! `cargo run --release -p quant-cpu --example kmeans_workloads -- [--threads N] [--rounds N] [--python PATH]`
+//! `cargo run --release -p quant-cpu --example kmeans_workloads -- [--threads N] [--rounds N] [--python PATH]
+//! [--only WORD]`
 //!
 //! W1 is one tensor of 16,777,216 samples N(0, 1) in three formats at 16 levels, and 1,048,576 samples at 16 and 256;
-//! W2 is 4096 rows of 4096 samples with weights χ²₁ at 8 and 16 levels. Seconds are medians. With `--python` the peers
+//! W2 is 4096 rows of 4096 samples with weights χ²₁ at 8 and 16 levels; W3 is 10 of Lloyd's steps from one start for
+//! 1,000,000 points of dimension 8 with 256 codevectors, and 3 steps for 131,072 points of dimension 128 with 1024.
+//! `--only` picks workloads by a word of their name. Seconds are medians. With `--python` the peers
 //! that can be imported there run on the same data in the same rounds: flash1dkmeans, kmeans1d over distinct values (as
-//! coremltools does) and ckwrap; a peer slower than 20 s runs once, and `best` is the fastest run. `excess` is the MSE over the least ever seen.
+//! coremltools does), ckwrap and faiss (with its OpenBLAS told which processor it runs on); a peer slower than 20 s runs once, and `best` is the fastest run. `excess` is the MSE over the least ever seen.
 
 use half::{bf16, f16};
 use quant_core::backend::{Backend, Encoding};
@@ -13,6 +16,7 @@ use quant_core::codebook::Codebooks;
 use quant_core::codes::BitWidth;
 use quant_core::conformance::cases::Noise;
 use quant_core::design::certified::fit_finite;
+use quant_core::design::vector::Points;
 use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::tensor::{Matrix, Samples};
 use quant_cpu::{Cpu, CpuOptions};
@@ -24,8 +28,31 @@ use std::time::Instant;
 /// What a run tells: seconds, mean squared error over the weights, certificate.
 struct Run {
     seconds: f64,
+    /// Of all threads together; none where it is not known.
+    processor_seconds: Option<f64>,
     mse: f64,
     note: String,
+}
+
+/// A clock, and what this process has used of all processors, in steps of 10 ms.
+struct Stopwatch(Instant, Option<f64>);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now(), Self::processor_seconds())
+    }
+
+    /// User and system time in `/proc/self/stat`, where there is such a file; in hundredths of a second on Linux.
+    fn processor_seconds() -> Option<f64> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11).map(str::parse::<f64>);
+        Some((fields.next()?.ok()? + fields.next()?.ok()?) / 100.0)
+    }
+
+    fn run(self, mse: f64, note: String) -> Run {
+        let processor_seconds = self.1.zip(Self::processor_seconds()).map(|(start, end)| end - start);
+        Run { seconds: self.0.elapsed().as_secs_f64(), processor_seconds, mse, note }
+    }
 }
 
 struct Peer {
@@ -41,6 +68,8 @@ impl Peer {
             .arg(folder)
             .env("OMP_NUM_THREADS", threads.to_string())
             .env("NUMBA_NUM_THREADS", threads.to_string())
+            // The OpenBLAS of faiss takes new processors for one of 2004, and runs at a quarter of its speed.
+            .env("OPENBLAS_CORETYPE", "SkylakeX")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -56,7 +85,10 @@ impl Peer {
         self.answers.read_line(&mut line).ok()?;
         let mut words = line.split_whitespace().map(str::parse::<f64>);
         match (words.next()?, words.next()?) {
-            (Ok(seconds), Ok(mse)) => Some(Run { seconds, mse, note: String::new() }),
+            (Ok(seconds), Ok(mse)) => {
+                let processor_seconds = words.next().and_then(Result::ok);
+                Some(Run { seconds, processor_seconds, mse, note: String::new() })
+            }
             _ => {
                 eprintln!("{request}: {}", line.trim());
                 None
@@ -81,24 +113,45 @@ fn encode(cpu: &Cpu, matrix: Matrix<'_>, codebooks: &Codebooks) -> Vec<u8> {
 
 fn whole(cpu: &Cpu, samples: Samples<'_>, level_count: usize) -> Run {
     let matrix = Matrix::new(samples, 1, samples.len()).expect("one row");
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let Ok(fit) = fit_finite(cpu, matrix, level_count);
     let levels: Vec<f32> = fit.levels.iter().map(|&y| y as f32).collect();
     let packed = encode(cpu, matrix, &Codebooks::from_levels(level_count, [levels]));
-    let seconds = start.elapsed().as_secs_f64();
-    assert!(!packed.is_empty());
     let note = if fit.certified { "certified".into() } else { format!("gap {:.1e}", fit.gap) };
-    Run { seconds, mse: fit.mse, note }
+    let run = watch.run(fit.mse, note);
+    assert!(!packed.is_empty());
+    run
 }
 
 fn rows(cpu: &Cpu, samples: &[f32], weights: &[f32], columns: usize, level_count: usize) -> Run {
     let matrix = Matrix::new(Samples::F32(samples), samples.len() / columns, columns).expect("whole rows");
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let Ok(codebooks) = cpu.fit_rows(matrix, None, Some(weights), level_count);
     let packed = encode(cpu, matrix, &codebooks);
-    let seconds = start.elapsed().as_secs_f64();
+    let run = watch.run(0.0, "every row exact".into());
     assert!(!packed.is_empty());
-    Run { seconds, mse: rows_mse(samples, weights, columns, &codebooks), note: "certified".into() }
+    Run { mse: rows_mse(samples, weights, columns, &codebooks), ..run }
+}
+
+/// Some of Lloyd's steps from the first points on, and the mean squared error before the last of them.
+fn vectors(cpu: &Cpu, samples: &[f32], dimension: usize, codevector_count: usize, steps: usize) -> Run {
+    let points = Points::new(samples, dimension).expect("finite samples");
+    let energy = points.energy();
+    let watch = Stopwatch::start();
+    let mut codevectors = samples[..codevector_count * dimension].to_vec();
+    let (mut codes, mut mse) = (vec![0; points.len()], 0.0);
+    for _ in 0..steps {
+        let own = Points::new(&codevectors, dimension).expect("finite centroids");
+        let Ok(cells) = cpu.vector_cells(points, None, own, &mut codes);
+        mse = cells.cost(energy, own) / samples.len() as f64;
+        for (code, y) in codevectors.chunks_exact_mut(dimension).enumerate().filter(|(c, _)| cells.weights[*c] > 0.0) {
+            y.iter_mut().zip(cells.sum(code)).for_each(|(y, sum)| *y = (sum / cells.weights[code]) as f32);
+        }
+    }
+    let run = watch.run(mse, String::new());
+    let operations = 2e-9 * (samples.len() * codevector_count * steps) as f64;
+    let rate = run.processor_seconds.map_or(0.0, |seconds| operations / seconds);
+    Run { note: format!("{rate:.0} GFLOP per processor second"), ..run }
 }
 
 /// Mean over rows of Σ w (x − nearest level)² / Σ w.
@@ -118,7 +171,22 @@ fn median(mut seconds: Vec<f64>) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// Runs ours and the peers in turn and prints a line for each.
+/// What all comparisons share.
+struct Comparison<'a> {
+    rounds: usize,
+    only: &'a str,
+    peer: Option<Peer>,
+}
+
+impl Comparison<'_> {
+    /// Runs ours and the peers in turn and prints a line for each.
+    fn run(&mut self, name: &str, ours: impl Fn() -> Run, requests: &[(&str, String)]) {
+        if name.contains(self.only) {
+            compare(name, self.rounds, ours, self.peer.as_mut(), requests);
+        }
+    }
+}
+
 fn compare(name: &str, rounds: usize, ours: impl Fn() -> Run, peer: Option<&mut Peer>, requests: &[(&str, String)]) {
     let mut runs: Vec<Vec<Run>> = requests.iter().map(|_| Vec::new()).collect();
     let mut own = vec![ours()];
@@ -148,7 +216,9 @@ fn line(name: &str, who: &str, runs: &[Run], least: f64) -> (f64, f64) {
     let seconds = || runs.iter().map(|run| run.seconds);
     let (median, best) = (median(seconds().collect()), seconds().fold(f64::INFINITY, f64::min));
     let (mse, excess) = (runs[0].mse, runs[0].mse / least - 1.0);
-    print!("{name:<20} {who:<23} {median:>8.4} s {best:>8.4} s best {mse:>13.6e} {excess:>8.1e}");
+    let processor = runs.iter().filter_map(|run| run.processor_seconds).fold(f64::INFINITY, f64::min);
+    print!("{name:<20} {who:<25} {median:>8.4} s {best:>8.4} s best, {processor:>7.2} s of processors");
+    print!(" {mse:>13.6e} {excess:>8.1e}");
     (median, best)
 }
 
@@ -169,6 +239,7 @@ fn main() {
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
     let number = |name: &str, or: usize| value(name).map_or(or, |v| v.parse().expect("a number"));
     let (threads, rounds) = (number("--threads", 2), number("--rounds", 5));
+    let only = value("--only").map_or("", String::as_str);
     let cpu = Cpu::new(CpuOptions { threads: Some(threads), ..Default::default() }).expect("a CPU");
     let mut noise = Noise(11);
     let x: Vec<f32> = (0..1 << 24).map(|_| noise.normal()).collect();
@@ -176,13 +247,14 @@ fn main() {
     let row_samples: Vec<f32> = x.iter().map(|x| 0.02 * x).collect();
     let weights: Vec<f32> = (0..1 << 24).map(|_| noise.normal().powi(2)).collect();
     let folder: PathBuf = std::env::temp_dir().join(format!("kmeans_workloads_{}", std::process::id()));
-    let mut peer = value("--python").map(|python| {
+    let peer = value("--python").map(|python| {
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         write_npy(&folder.join("x.npy"), "<f4", "16777216,", bytemuck::cast_slice(&x));
         write_npy(&folder.join("rows.npy"), "<f4", "4096, 4096", bytemuck::cast_slice(&row_samples));
         write_npy(&folder.join("weights.npy"), "<f4", "4096, 4096", bytemuck::cast_slice(&weights));
         Peer::start(Path::new(python), &folder, threads)
     });
+    let mut comparison = Comparison { rounds, only, peer };
     println!("{}", cpu.name());
     let f16s: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
     let bf16s: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
@@ -190,23 +262,30 @@ fn main() {
         list.iter().map(|(name, verb)| (*name, format!("{verb} {tail}"))).collect()
     };
     let peers_f32 = requests(&[("flash1dkmeans", "flash")], "16777216 16");
-    compare("W1 f32 16.7M k=16", rounds, || whole(&cpu, Samples::F32(&x), 16), peer.as_mut(), &peers_f32);
+    comparison.run("W1 f32 16.7M k=16", || whole(&cpu, Samples::F32(&x), 16), &peers_f32);
     let peers_f16 = requests(&[("unique + kmeans1d", "unique")], "16777216 16");
-    compare("W1 f16 16.7M k=16", rounds, || whole(&cpu, Samples::F16(&f16s), 16), peer.as_mut(), &peers_f16);
-    compare("W1 bf16 16.7M k=16", rounds, || whole(&cpu, Samples::Bf16(&bf16s), 16), peer.as_mut(), &[]);
+    comparison.run("W1 f16 16.7M k=16", || whole(&cpu, Samples::F16(&f16s), 16), &peers_f16);
+    comparison.run("W1 bf16 16.7M k=16", || whole(&cpu, Samples::Bf16(&bf16s), 16), &[]);
     let peers_few = requests(&[("flash1dkmeans", "flash"), ("ckwrap", "ckwrap")], "1048576 16");
-    compare("W1 f32 1M k=16", rounds, || whole(&cpu, Samples::F32(few), 16), peer.as_mut(), &peers_few);
+    comparison.run("W1 f32 1M k=16", || whole(&cpu, Samples::F32(few), 16), &peers_few);
     for level_count in [8, 16] {
         let requests = [
             ("flash1dkmeans × processes", format!("flash_rows {threads} {level_count}")),
+            ("flash1dkmeans, 1 process", format!("flash_rows 1 {level_count}")),
             ("ckwrap, 32 rows scaled", format!("ckwrap_rows {threads} {level_count}")),
         ];
         let ours = || rows(&cpu, &row_samples, &weights, 4096, level_count);
-        compare(&format!("W2 4096 × 4096 k={level_count}"), rounds, ours, peer.as_mut(), &requests);
+        comparison.run(&format!("W2 4096 × 4096 k={level_count}"), ours, &requests);
     }
     let peers_many = requests(&[("flash1dkmeans", "flash"), ("ckwrap", "ckwrap")], "1048576 256");
-    compare("W1 f32 1M k=256", rounds, || whole(&cpu, Samples::F32(few), 256), peer.as_mut(), &peers_many);
-    if let Some(mut peer) = peer {
+    comparison.run("W1 f32 1M k=256", || whole(&cpu, Samples::F32(few), 256), &peers_many);
+    for (dimension, level_count, steps) in [(8, 256, 10), (128, 1024, 3)] {
+        let samples = if dimension == 8 { &x[..8_000_000] } else { &x[..] };
+        let name = format!("W3 d={dimension} k={level_count}");
+        let request = [("faiss", format!("faiss_{dimension} {steps} {level_count}"))];
+        comparison.run(&name, || vectors(&cpu, samples, dimension, level_count, steps), &request);
+    }
+    if let Some(mut peer) = comparison.peer {
         drop(peer.process.stdin.take());
         let _ = peer.process.wait();
         let _ = std::fs::remove_dir_all(&folder);

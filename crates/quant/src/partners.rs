@@ -7,11 +7,13 @@ use std::sync::OnceLock;
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::OptimalPartition;
+use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::Cpu;
 use quant_gpu::{Gpu, GpuError};
 
@@ -168,5 +170,37 @@ impl Backend for Partners {
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
+    }
+
+    // No kernels for these on GPUs yet.
+
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {
+        certain(self.cpu.hadamard(rows, rotation));
+        Ok(())
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), GpuError> {
+        certain(self.cpu.block_transform(rows, blocks));
+        Ok(())
+    }
+
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.nearest_codevectors(points, codevectors, codes));
+        Ok(())
+    }
+
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, GpuError> {
+        Ok(certain(self.cpu.vector_cells(points, weights, codevectors, codes)))
     }
 }

@@ -8,6 +8,7 @@
 use super::optimal::{self, OptimalPartition};
 use super::{BinSums, Bins, Gathered};
 use crate::backend::Backend;
+use crate::codebook::Codebooks;
 use crate::grouping::{GroupLength, Grouping};
 use crate::tensor::{Matrix, Samples, flush};
 
@@ -109,6 +110,34 @@ pub fn fit_finite<B: Backend>(backend: &B, matrix: Matrix<'_>, level_count: usiz
         return Ok(fit);
     }
     Ok(fit_sorted(backend, matrix, None, level_count))
+}
+
+/// The optimal codebook of each row of `matrix`, of at most `level_count` levels: [`Backend::fit_rows`] behind a check of
+/// what it is given.
+///
+/// Weights, one per sample or one row for all, are finite and at least 0; in a row where all are 0, each is 1.
+///
+/// ```
+/// use quant_core::{design::certified::fit_rows, reference::Reference, tensor::{Matrix, Samples}};
+/// let samples = [0.0, 10.0, 1.0, 11.0, 2.0, 2.0, 2.0, 5.0];
+/// let matrix = Matrix::new(Samples::F32(&samples), 2, 4).unwrap();
+/// let rows = fit_rows(&Reference, matrix, None, 2).unwrap();
+/// assert_eq!((rows.levels(0), rows.levels(1)), (&[0.5, 10.5][..], &[2.0, 5.0][..]));
+/// let refused = fit_rows(&Reference, matrix, Some(&[1.0, 1.0, -2.0, 1.0]), 2).unwrap_err();
+/// assert_eq!(refused.to_string(), "weight 2 is -2; weights must be finite and at least 0");
+/// ```
+pub fn fit_rows<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Result<Codebooks, FitError<B::Fault>> {
+    let per_column = weights.is_some_and(|w| w.len() == matrix.columns());
+    check(if per_column { matrix.columns() } else { matrix.len() }, weights, level_count)?;
+    if let Some(refused) = backend.first_not_finite(matrix.samples()).map_err(FitError::Fault)? {
+        return Err(refused.into());
+    }
+    backend.fit_rows(matrix, None, weights, level_count).map_err(FitError::Fault)
 }
 
 fn check<F: std::error::Error>(count: usize, weights: Option<&[f32]>, level_count: usize) -> Result<(), FitError<F>> {
