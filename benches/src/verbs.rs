@@ -1,11 +1,16 @@
 //! Which verbs does a backend have, and what is promised of each?
 
+use quant_core::backend::Backend;
+use quant_core::codebook::Codebooks;
 use quant_core::conformance::cases::Noise;
 use quant_core::conformance::{self, compare};
+use quant_core::design::normal_float::NF4_LEVELS;
 use quant_core::design::optimal::fit_levels;
+use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::quantize::{Quantized, quantize};
 use quant_core::recipe::Recipe;
 use quant_core::reference::Reference;
+use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, Samples};
 use quant_gpu::Gpu;
 
@@ -25,6 +30,7 @@ pub const VERBS: &[Verb] = &[
     Verb { name: "first_not_finite", class: "exact", run: conformance::first_not_finite },
     Verb { name: "absmax_scales", class: "exact", run: conformance::absmax_scales },
     Verb { name: "search_scales", class: "exact", run: conformance::search_scales },
+    Verb { name: "search_long", class: "exact", run: search_long },
     Verb { name: "encode", class: "exact", run: conformance::encode },
     Verb { name: "encode_on_thresholds", class: "exact", run: conformance::encode_on_thresholds },
     Verb { name: "decode", class: "<= 1 ULP", run: conformance::decode },
@@ -37,6 +43,26 @@ pub const VERBS: &[Verb] = &[
     Verb { name: "fit_rows_batched", class: "trajectory", run: fit_rows_batched },
     Verb { name: "recipes", class: "exact", run: recipes },
 ];
+
+/// Scale search over groups longer than a workgroup's memory has room for; outliers make the last candidates the best.
+fn search_long(gpus: &[Gpu]) {
+    let mut noise = Noise(4);
+    let mut samples: Vec<f32> = (0..2 * 6000).map(|_| noise.normal()).collect();
+    (samples[77], samples[11_999]) = (40.0, -40.0);
+    let matrix = Matrix::new(Samples::F32(&samples), 2, 6000).expect("whole rows");
+    let codebooks = Codebooks::from_levels(16, [NF4_LEVELS]);
+    for length in [GroupLength::Row, GroupLength::Tensor] {
+        let grouping = Grouping::new(2, 6000, length);
+        let search = ScaleSearch::new(&codebooks, length, true);
+        let mut expected = vec![f32::NAN; grouping.group_count()];
+        let Ok(()) = Reference.search_scales(matrix, grouping, &search, &mut expected);
+        for gpu in gpus {
+            let mut scales = vec![f32::NAN; grouping.group_count()];
+            gpu.search_scales(matrix, grouping, &search, &mut scales).expect("the device works");
+            compare::exact_values(&scales, &expected, &format!("{length:?}"));
+        }
+    }
+}
 
 /// Distortion within 1e-6 of the optimum, on rows short enough for a check.
 fn fit_rows_batched(gpus: &[Gpu]) {

@@ -8,6 +8,7 @@ use quant_benches::data;
 use quant_benches::rounds::{Contestant, copy, interleave, median};
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
+use quant_core::codes::BitWidth;
 use quant_core::design::{Bins, fraction_bits, normal_float::NF4_LEVELS};
 use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::quantize::quantize;
@@ -84,89 +85,77 @@ struct Results {
     packed: Vec<u8>,
     decoded: Vec<f32>,
     fitted: Option<Codebooks>,
-    mse: Vec<(&'static str, f64)>,
+    whole_mse: Option<f64>,
 }
 
 fn must<T, F: std::error::Error>(result: Result<T, F>) -> T {
     result.unwrap_or_else(|fault| panic!("device fault: {fault}"))
 }
 
+/// Groups of 64 samples, at 4 bits.
+fn block_format(data: &Data) -> (Grouping, BitWidth) {
+    (Grouping::new(data.rows, COLUMNS, GroupLength::Samples(64)), BitWidth::new(4).expect("4 is allowed"))
+}
+
+fn workload<'a>(data: &Data, name: &'static str, bytes_per_sample: f64, run: impl FnMut() + 'a) -> Workload<'a> {
+    Workload { name, bytes_per_sample, sample_count: data.samples.len(), run: Box::new(run) }
+}
+
 /// The verbs that both kinds of device have.
 fn verbs<'a, B: Backend>(backend: &'a B, data: &'a Data, results: &'a RefCell<Results>) -> Vec<Workload<'a>> {
-    let (matrix, count) = (data.matrix(), data.samples.len());
-    let grouping = Grouping::new(data.rows, COLUMNS, GroupLength::Samples(64));
-    let bit_width = quant_core::codes::BitWidth::new(4).expect("4 is allowed");
-    let codebooks = &data.codebooks;
-    let search = ScaleSearch::new(codebooks, grouping.length(), true);
-    let bins = Bins::covering(-1.0, 1.0, 1 << 16);
-    let thresholds = codebooks.thresholds(0);
-    let recipe = Recipe::preset("nf4").expect("a preset");
+    let mut list = block_verbs(backend, data, results);
+    list.extend(whole_verbs(backend, data, results));
+    list
+}
+
+/// Scales, codes and samples of blocks; buffers are allocated before the clock starts.
+fn block_verbs<'a, B: Backend>(backend: &'a B, data: &'a Data, results: &'a RefCell<Results>) -> Vec<Workload<'a>> {
+    let (matrix, codebooks) = (data.matrix(), &data.codebooks);
+    let (grouping, bit_width) = block_format(data);
     {
         let mut r = results.borrow_mut();
-        (r.scales, r.decoded) = (vec![0.0; grouping.group_count()], vec![0.0; count]);
+        (r.scales, r.decoded) = (vec![0.0; grouping.group_count()], vec![0.0; data.samples.len()]);
         r.packed = vec![0; data.rows * bit_width.row_len_bytes(COLUMNS)];
         must(backend.absmax_scales(matrix, grouping, 1.0, &mut r.scales));
     }
-    let workload = |name, bytes_per_sample, run| Workload { name, bytes_per_sample, sample_count: count, run };
+    let absmax = move || must(backend.absmax_scales(matrix, grouping, 1.0, &mut results.borrow_mut().scales));
+    let encode = move || {
+        let Results { scales, packed, .. } = &mut *results.borrow_mut();
+        must(backend.encode(matrix, &Encoding { bit_width, grouping, scales: Some(scales), codebooks }, packed));
+    };
+    let decode = move || {
+        let Results { scales, packed, decoded, .. } = &mut *results.borrow_mut();
+        let encoding = Encoding { bit_width, grouping, scales: Some(scales), codebooks };
+        must(backend.decode(packed, &encoding, &mut SamplesMut::F32(decoded)));
+    };
+    let search = ScaleSearch::new(codebooks, grouping.length(), true);
+    let search = move || {
+        must(backend.search_scales(matrix, grouping, &search, &mut vec![0.0; grouping.group_count()]));
+    };
     vec![
-        workload(
-            "absmax scales, group 64",
-            4.0625,
-            Box::new(move || {
-                must(backend.absmax_scales(matrix, grouping, 1.0, &mut results.borrow_mut().scales));
-            }),
-        ),
-        workload(
-            "encode nf4, group 64",
-            4.5625,
-            Box::new(move || {
-                let Results { scales, packed, .. } = &mut *results.borrow_mut();
-                must(backend.encode(
-                    matrix,
-                    &Encoding { bit_width, grouping, scales: Some(scales), codebooks },
-                    packed,
-                ));
-            }),
-        ),
-        workload(
-            "decode nf4, group 64",
-            4.5625,
-            Box::new(move || {
-                let Results { scales, packed, decoded, .. } = &mut *results.borrow_mut();
-                let encoding = Encoding { bit_width, grouping, scales: Some(scales), codebooks };
-                must(backend.decode(packed, &encoding, &mut SamplesMut::F32(decoded)));
-            }),
-        ),
-        workload(
-            "signed search, group 64",
-            4.0625,
-            Box::new(move || {
-                must(backend.search_scales(matrix, grouping, &search, &mut vec![0.0; grouping.group_count()]));
-            }),
-        ),
-        workload(
-            "histogram, 65536 bins",
-            4.0,
-            Box::new(move || {
-                must(backend.histogram(matrix, None, &bins));
-            }),
-        ),
-        workload(
-            "Lloyd iteration, 16 levels",
-            4.0,
-            Box::new(move || {
-                must(backend.cell_statistics(matrix.samples(), thresholds, fraction_bits(8.0)));
-            }),
-        ),
-        workload(
-            "quantize nf4, whole",
-            4.5625,
-            Box::new(move || {
-                let quantized = quantize(backend, matrix, &recipe).expect("finite samples on a device that works");
-                let mse = quantized.distortion.mse();
-                results.borrow_mut().mse.push(("quantize nf4, whole", mse));
-            }),
-        ),
+        workload(data, "absmax scales, group 64", 4.0625, absmax),
+        workload(data, "encode nf4, group 64", 4.5625, encode),
+        workload(data, "decode nf4, group 64", 4.5625, decode),
+        workload(data, "signed search, group 64", 4.0625, search),
+    ]
+}
+
+/// Sums over all samples, and a whole recipe.
+fn whole_verbs<'a, B: Backend>(backend: &'a B, data: &'a Data, results: &'a RefCell<Results>) -> Vec<Workload<'a>> {
+    let matrix = data.matrix();
+    let bins = Bins::covering(-1.0, 1.0, 1 << 16);
+    let histogram = move || drop(must(backend.histogram(matrix, None, &bins)));
+    let thresholds = data.codebooks.thresholds(0);
+    let lloyd = move || drop(must(backend.cell_statistics(matrix.samples(), thresholds, fraction_bits(8.0))));
+    let recipe = Recipe::preset("nf4").expect("a preset");
+    let whole = move || {
+        let quantized = quantize(backend, matrix, &recipe).expect("finite samples on a device that works");
+        results.borrow_mut().whole_mse = Some(quantized.distortion.mse());
+    };
+    vec![
+        workload(data, "histogram, 65536 bins", 4.0, histogram),
+        workload(data, "Lloyd iteration, 16 levels", 4.0, lloyd),
+        workload(data, "quantize nf4, whole", 4.5625, whole),
     ]
 }
 
@@ -236,20 +225,20 @@ fn timed(
     }
     let seconds = interleave(&mut contestants, round_count);
     drop(contestants);
-    let fact = |(((name, bytes, count), seconds), told): (((&str, f64, usize), Vec<f64>), &RefCell<Vec<f64>>)| {
+    let mut list = Vec::new();
+    for (((name, bytes, count), seconds), told) in facts.into_iter().zip(seconds).zip(&on_device) {
         let told = told.borrow();
         let kernel = (!told.is_empty()).then(|| median(&told));
-        json!({
+        list.push(json!({
             "name": name, "bytes_per_sample": bytes, "sample_count": count, "seconds": seconds, "kernel_seconds": kernel,
-        })
-    };
-    facts.into_iter().zip(seconds).zip(&on_device).map(fact).collect()
+        }));
+    }
+    list
 }
 
 /// MSE beside the times that have one.
 fn add_quality<B: Backend>(facts: &mut [Value], backend: &B, data: &Data, results: &Results) {
-    let grouping = Grouping::new(data.rows, COLUMNS, GroupLength::Samples(64));
-    let bit_width = quant_core::codes::BitWidth::new(4).expect("4 is allowed");
+    let (grouping, bit_width) = block_format(data);
     let (scales, codebooks) = (Some(&results.scales[..]), &data.codebooks);
     for fact in facts {
         let mse = match fact["name"].as_str().unwrap_or_default() {
@@ -258,7 +247,7 @@ fn add_quality<B: Backend>(facts: &mut [Value], backend: &B, data: &Data, result
                 Some(must(backend.distortion(data.matrix(), &encoding, &results.packed)).mse())
             }
             "W2 rows, 16 levels" => results.fitted.as_ref().map(|fitted| weighted_mse(data, fitted)),
-            "quantize nf4, whole" => results.mse.last().map(|(_, mse)| *mse),
+            "quantize nf4, whole" => results.whole_mse,
             _ => None,
         };
         fact["mse"] = json!(mse);

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quant::Error;
 use quant::checkpoint::Source;
@@ -61,22 +61,7 @@ pub fn fold(
     output: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, Error> {
-    let checkpoint = model.checkpoint().checkpoint();
-    if checkpoint.source() != Source::Folder {
-        return Err(refused(format!(
-            "{}: only folders can be transformed; GGUF has no place for it",
-            checkpoint.path().display()
-        )));
-    }
-    if output.exists() {
-        return Err(refused(format!("{}: already exists; choose another name", output.display())));
-    }
-    let partial =
-        output.with_file_name(format!("{}.partial", output.file_name().unwrap_or_default().to_string_lossy()));
-    if partial.exists() {
-        return Err(refused(format!("{}: an unfinished run is there; remove it", partial.display())));
-    }
-    fs::create_dir(&partial).map_err(io("create the folder", &partial))?;
+    let partial = start(model, output)?;
     let mut writer = Writer { model, folder: &partial, index: BTreeMap::new(), len_bytes: 0 };
     let mut report = Report {
         method: method.label(),
@@ -115,6 +100,27 @@ pub fn fold(
     writer.finish()?;
     fs::rename(&partial, output).map_err(io("rename", output))?;
     Ok(report)
+}
+
+/// Makes the folder to write into, beside the final one.
+fn start(model: &Model, output: &Path) -> Result<PathBuf, Error> {
+    let checkpoint = model.checkpoint().checkpoint();
+    if checkpoint.source() != Source::Folder {
+        return Err(refused(format!(
+            "{}: only folders can be transformed; GGUF has no place for it",
+            checkpoint.path().display()
+        )));
+    }
+    if output.exists() {
+        return Err(refused(format!("{}: already exists; choose another name", output.display())));
+    }
+    let partial =
+        output.with_file_name(format!("{}.partial", output.file_name().unwrap_or_default().to_string_lossy()));
+    if partial.exists() {
+        return Err(refused(format!("{}: an unfinished run is there; remove it", partial.display())));
+    }
+    fs::create_dir(&partial).map_err(io("create the folder", &partial))?;
+    Ok(partial)
 }
 
 /// Transforms the weights that read at `input`; what is left for run time.

@@ -24,16 +24,15 @@ pub(crate) fn decode(
         SamplesMut::F16(s) => (Dtype::F16, bytemuck::cast_slice_mut(s)),
         SamplesMut::Bf16(s) => (Dtype::Bf16, bytemuck::cast_slice_mut(s)),
     };
-    let mut items = Vec::new();
-    for chunk in gpu.cut(grouping.rows(), grouping.columns(), CODE_ALIGN) {
-        let (part, after) = rest.split_at_mut(chunk.len() * dtype.byte_len());
-        items.push((chunk, part));
-        rest = after;
-    }
+    let chunks = gpu.cut(grouping.rows(), grouping.columns(), CODE_ALIGN).into_iter();
+    let items = chunks.map(|chunk| {
+        let part = rest.split_off_mut(..chunk.len() * dtype.byte_len()).expect("room for every sample");
+        (chunk, part)
+    });
     let is_shared = encoding.codebooks.count() == 1;
     let level_count = encoding.codebooks.level_count();
     gpu.each(
-        items,
+        items.collect(),
         |unit, (chunk, part)| {
             let groups = LocalGroups::new(grouping, chunk);
             let scales = encoding.scales.map_or(&[][..], |scales| &scales[groups.range.clone()]);

@@ -5,7 +5,6 @@
 use crate::error::GpuError;
 use crate::job::{Input, Job};
 use crate::unit::Unit;
-use bytemuck::Zeroable;
 use quant_core::tensor::flush;
 use quant_shaders::{PRODUCT, ProductParams};
 
@@ -15,7 +14,7 @@ const COUNT: usize = 4096;
 /// Fails with the first product that differs.
 pub(crate) fn probe(unit: &Unit) -> Result<(), GpuError> {
     let (left, right) = factors();
-    let params = ProductParams { count: COUNT as u32, ..Zeroable::zeroed() };
+    let params = ProductParams { count: COUNT as u32 };
     let job = Job {
         kernel: &PRODUCT,
         dtype: None,
@@ -58,4 +57,31 @@ fn factors() -> (Vec<f32>, Vec<f32>) {
         (a, b)
     };
     (0..COUNT).map(pair).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Gpu, GpuError, GpuOptions};
+
+    fn open(edits: &[(&str, &str)]) -> Result<Gpu, GpuError> {
+        let edits = edits.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+        Gpu::new(GpuOptions { edits, ..GpuOptions::default() })
+    }
+
+    /// As on a device that flushes before it rounds.
+    const EARLY_FLUSH: (&str, &str) =
+        (">= 0x00800000u) {\n        return product;", "> 0x00800000u) {\n        return product;");
+
+    #[test]
+    fn a_device_that_flushes_early_is_corrected() {
+        open(&[EARLY_FLUSH]).expect("the integer path gives what rounding would");
+        let fault = open(&[EARLY_FLUSH, ("product.y >= 0xff800000u", "product.y > 0xffffff00u")]).unwrap_err();
+        assert!(matches!(fault, GpuError::Inexact { .. }), "{fault}");
+    }
+
+    #[test]
+    fn a_device_that_rounds_otherwise_is_refused() {
+        let fault = open(&[("let product = a * b;", "let product = a * b * 1.0000001;")]).unwrap_err();
+        assert!(matches!(fault, GpuError::Inexact { .. }), "{fault}");
+    }
 }

@@ -13,6 +13,7 @@ use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::Cpu;
 use quant_gpu::{Gpu, GpuError};
 
@@ -169,6 +170,18 @@ impl Backend for Partners {
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
+    }
+
+    // No kernels for these on GPUs yet.
+
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {
+        certain(self.cpu.hadamard(rows, rotation));
+        Ok(())
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), GpuError> {
+        certain(self.cpu.block_transform(rows, blocks));
+        Ok(())
     }
 
     fn nearest_codevectors(

@@ -38,7 +38,7 @@ const ABSENCES: &[Absence] = &[
     Absence { package: "quant-gpu", forbidden: OUTER, reason: "a backend is below the façade" },
     Absence {
         package: "quant",
-        forbidden: &["quant-cli", "clap", "indicatif", "anyhow", "quant-eval", "tokenizers", "faer"],
+        forbidden: &["quant-cli", "clap", "indicatif", "anyhow", "quant-eval", "faer"],
         reason: "the façade is below the command and runs no model",
     },
     Absence {

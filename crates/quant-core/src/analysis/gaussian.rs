@@ -6,7 +6,7 @@ use crate::grid::Symmetry;
 const STEPS: usize = 4000;
 const REACH: f64 = 10.0;
 
-/// C of rows of `width` independent Gaussian samples: d/E\[r²\].
+/// C of rows of `width` independent Gaussian samples: `d/E[r²]`.
 ///
 /// With M the largest of d samples (or magnitudes), E[M^p] is the integral of p·t^(p−1)·P(M > t). Symmetric ranges: r = 2M,
 /// exact. Asymmetric: r = M₁ + M₂ with the two ends taken as independent. About d/(8 ln d) for large d. Width 1 counts as 2.
