@@ -260,3 +260,23 @@ fn a_full_histogram_is_quick() {
     // 10 ms in an optimised build.
     assert!(started.elapsed().as_secs_f64() < 3.0, "{:?}", started.elapsed());
 }
+
+#[test]
+fn thousands_of_levels_find_thousands_of_clusters() {
+    let mut numbers = Numbers(4096);
+    // Ten points about each of 4096 centres that are far apart, at distances that vary.
+    let mut centre = 0.0;
+    let mut points = Vec::new();
+    let mut cost = 0.0;
+    for _ in 0..4096 {
+        centre += 1.0 + numbers.next();
+        let mut cluster: Vec<(f64, f64)> = (0..10).map(|_| (centre + 0.01 * numbers.bell(), 1.0)).collect();
+        cluster.sort_by(|a, b| a.0.total_cmp(&b.0));
+        cost += cell_cost(&cluster);
+        points.extend(cluster);
+    }
+    let best = fit_points(&points, 4096);
+    assert_eq!(best.levels.len(), 4096);
+    assert!((best.cost - cost).abs() <= 1e-9 * cost, "{} for {cost}", best.cost);
+    assert!(best.borders.iter().enumerate().all(|(i, &border)| border == 10 * (i + 1)));
+}
