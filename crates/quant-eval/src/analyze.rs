@@ -14,6 +14,7 @@ use crate::method::{Build, Method, dense, failed};
 use crate::model::Model;
 use crate::online::{self, Online};
 use crate::ops;
+use crate::refused;
 use crate::text::Windows;
 
 /// What to analyze.
@@ -94,6 +95,9 @@ pub fn analyze(
 ) -> Result<Vec<LinearReport>, Error> {
     calibration.check(model)?;
     let count = model.config().layer_count;
+    if let Some(layer) = options.layers.iter().flatten().find(|layer| **layer >= count) {
+        return Err(refused(format!("layer {layer}: the model has layers 0 to {}", count - 1)));
+    }
     let last = options.layers.as_ref().map_or(count, |layers| layers.iter().max().map_or(0, |l| l + 1).min(count));
     let mut hidden = model.embed(&windows.concat())?;
     let mut reports = Vec::new();

@@ -249,8 +249,26 @@ impl Writer<'_> {
             }
             fs::copy(&from, &to).map_err(io("copy", &from))?;
         }
+        // What is written is not quantized, whatever the source was.
+        if let Some(mut config) = checkpoint.config().filter(|c| c.get("quantization_config").is_some()).cloned() {
+            config.as_object_mut().expect("it has a key").remove("quantization_config");
+            let path = self.folder.join("config.json");
+            let text = serde_json::to_string_pretty(&config).expect("plain data");
+            fs::write(&path, text).map_err(io("write", &path))?;
+        }
         Ok(())
     }
+}
+
+/// Opens a model that has no transforms to be applied at run time: its inputs are those that its weights expect.
+pub fn open_untransformed(path: &Path) -> Result<Model, Error> {
+    let model = Model::open(path)?;
+    if path.is_dir() && read(path)?.is_some() {
+        let path = path.display();
+        let why = "has transforms that run online; `quant eval` and `quant quantize` take it";
+        return Err(refused(format!("{path}: {why}, everything else the original")));
+    }
+    Ok(model)
 }
 
 /// Layer `index`, and the rest at the end.

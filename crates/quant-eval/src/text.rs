@@ -24,7 +24,10 @@ impl Tokenizer {
             return Err(refused(format!("{path}: no such file; name the model's tokenizer.json with --tokenizer")));
         }
         let refuse = |error: tokenizers::Error| refused(format!("{}: not a tokenizer: {error}", path.display()));
-        let inner = tokenizers::Tokenizer::from_file(&path).map_err(refuse)?;
+        let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(refuse)?;
+        // Saved with a model that was tuned on short texts, it would cut ours short without a word.
+        inner.with_truncation(None).map_err(refuse)?;
+        inner.with_padding(None);
         Ok(Self { inner, path })
     }
 

@@ -203,3 +203,30 @@ fn analysis_predicts_and_measures_every_linear_layer() {
     let mean = |label: &str| reports.iter().map(|r| r.outcome(label).unwrap().alignment_db).sum::<f64>();
     assert!(mean("cat-8") > mean("cat-1") && mean("cat-1") > mean("identity"));
 }
+
+#[test]
+fn a_model_with_online_transforms_is_not_taken_for_a_plain_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, ..) = open("llama");
+    let place = folder.path().join("rotated");
+    fold::fold(&model, None, Method::Hadamard, &Build::default(), &place, &mut quiet).unwrap();
+    let error = fold::open_untransformed(&place).unwrap_err();
+    assert!(error.is_refused_input() && error.to_string().contains("online"), "{error}");
+    assert!(fold::open_untransformed(&common::folder("llama")).is_ok());
+}
+
+#[test]
+fn a_layer_that_is_not_there_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, ..) = open("llama");
+    let moments = calibrate(&model, folder.path());
+    let options = analyze::Options {
+        methods: vec![Method::Identity],
+        build: Build::default(),
+        activations: GridKind::asymmetric(4),
+        weights: GridKind::symmetric(4),
+        layers: Some(vec![99]),
+    };
+    let error = analyze(&model, &moments, &windows(), &options, &mut quiet).unwrap_err();
+    assert!(error.is_refused_input() && error.to_string().contains("99"), "{error}");
+}

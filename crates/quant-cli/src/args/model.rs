@@ -30,7 +30,7 @@ pub struct Calibrate {
     #[arg(long, value_name = "N", default_value_t = 8192)]
     pub tokens: usize,
     /// Tokens in a window.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
     pub context: usize,
     /// A tokenizer.json; the one beside the model otherwise.
     #[arg(long, value_name = "FILE")]
@@ -68,10 +68,10 @@ pub struct Analyze {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub tokens: usize,
     /// Tokens in a window.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
     pub context: usize,
     /// Channels of a CAT block.
-    #[arg(long, value_name = "K", default_value_t = 128)]
+    #[arg(long, value_name = "K", default_value_t = 128, value_parser = channels)]
     pub block: usize,
     /// Bits of the inputs.
     #[arg(long, value_name = "2..8", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=8))]
@@ -178,7 +178,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     pub token_file: Option<PathBuf>,
     /// Tokens in a window.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
     pub context: usize,
     /// Tokens between windows; the context otherwise. Each token is scored once.
     #[arg(long, value_name = "N")]
@@ -212,9 +212,17 @@ pub struct Eval {
 fn block(text: &str) -> Result<BlockLength, String> {
     match text {
         "full" => Ok(BlockLength(None)),
-        number => match number.parse() {
-            Ok(n @ 1..=65_536) => Ok(BlockLength(Some(n))),
-            _ => Err("a number from 1 to 65536 or `full` expected".into()),
+        number => match channels(number) {
+            Ok(n) => Ok(BlockLength(Some(n))),
+            Err(_) => Err("a number from 1 to 65536 or `full` expected".into()),
         },
     }
+}
+
+fn channels(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=65_536).contains(n)).ok_or("a number from 1 to 65536 expected".into())
+}
+
+fn context(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (2..=1 << 20).contains(n)).ok_or("a number from 2 to 1048576 expected".into())
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use quant_core::grid::GridKind;
-use quant_eval::analyze::{LinearReport, Options, analyze};
+use quant_eval::analyze::{LinearReport, Options, Outcome, analyze};
 use quant_eval::calibration::Calibration;
+use quant_eval::fold::open_untransformed;
 use quant_eval::method::{Build, Method};
 use quant_eval::model::Model;
 use quant_eval::text::{Tokenizer, Windows};
@@ -19,7 +20,7 @@ use crate::{json, plot};
 pub fn run(arguments: &Analyze) -> anyhow::Result<()> {
     json::check_place(arguments.json.as_deref(), &[&arguments.model, &arguments.calibration])?;
     arguments.plot.as_deref().map_or(Ok(()), plot::check)?;
-    let model = Model::open(&arguments.model)?;
+    let model = open_untransformed(&arguments.model)?;
     let calibration = open_calibration(&arguments.calibration, &model)?;
     let windows = windows(arguments, &model, &calibration)?;
     let options = options(arguments);
@@ -70,12 +71,8 @@ fn windows(arguments: &Analyze, model: &Model, calibration: &Calibration) -> any
     let Some(text) = &arguments.text else {
         eprintln!("note: scored on the calibration's own tokens; --text gives others, which is the honest score");
         let description = calibration.description();
-        return Ok(Windows::new(
-            &description.tokens,
-            description.context.min(arguments.context),
-            512.min(description.context.min(arguments.context)),
-            most,
-        )?);
+        let context = description.context.min(arguments.context);
+        return Ok(Windows::new(&description.tokens, context, context, most)?);
     };
     let tokens = Tokenizer::of(model, arguments.tokenizer.as_deref())?.encode_file(text)?;
     Ok(Windows::new(&tokens, arguments.context, arguments.context, most)?)
@@ -96,12 +93,15 @@ fn linears(reports: &[LinearReport]) -> String {
         let factors =
             [bare.input_concentration_db, bare.weight_concentration_db, report.alignment_db, report.headroom_db];
         cells.extend(factors.map(|x| format!("{x:.1}")));
-        let pair = |(p, m): (f64, f64)| format!("{p:.1}/{m:.1}");
-        cells.extend(report.outcomes.iter().map(|o| pair((o.predicted_with_product_sqnr_db, o.measured_sqnr_db))));
+        let mark = |fell_back: bool| if fell_back { "*" } else { "" };
+        let pair = |o: &Outcome| {
+            format!("{:.1}/{:.1}{}", o.predicted_with_product_sqnr_db, o.measured_sqnr_db, mark(o.fell_back))
+        };
+        cells.extend(report.outcomes.iter().map(pair));
         cells.push(report.limit.clone());
         table.row(cells);
     }
-    let mut text = String::from("SQNR in dB for each transform, predicted/measured\n\n");
+    let mut text = String::from("SQNR in dB for each transform, predicted/measured; * a scaling instead, for lack of tokens\n\n");
     let _ = write!(text, "{}", table.render());
     text
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use quant_eval::calibration;
-use quant_eval::model::Model;
+use quant_eval::fold::open_untransformed;
 use quant_eval::text::{Tokenizer, Windows};
 
 use super::{layers, on_threads};
@@ -17,7 +17,7 @@ pub fn run(arguments: &Calibrate) -> anyhow::Result<()> {
         println!("wrote {}", arguments.output.display());
         return Ok(());
     }
-    let model = Model::open(&arguments.model)?;
+    let model = open_untransformed(&arguments.model)?;
     let text = arguments.text.as_deref().expect("clap asks for it");
     let tokens = Tokenizer::of(&model, arguments.tokenizer.as_deref())?.encode_file(text)?;
     let most = (arguments.tokens / arguments.context).max(1);

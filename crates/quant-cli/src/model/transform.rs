@@ -1,8 +1,7 @@
 //! `quant transform`.
 
-use quant_eval::fold::fold;
+use quant_eval::fold::{fold, open_untransformed};
 use quant_eval::method::Method;
-use quant_eval::model::Model;
 
 use super::{layers, on_threads, open_calibration, warn_of_fall_back};
 use crate::args::Transform;
@@ -12,7 +11,7 @@ use crate::{json, table};
 pub fn run(arguments: &Transform) -> anyhow::Result<()> {
     let method = arguments.method.chosen(Method::Hadamard)?;
     json::check_place(arguments.json.as_deref(), &[&arguments.model, &arguments.output])?;
-    let model = Model::open(&arguments.model)?;
+    let model = open_untransformed(&arguments.model)?;
     let calibration = arguments.method.calibration.as_deref().map(|c| open_calibration(c, &model)).transpose()?;
     let build = arguments.method.build();
     let report = on_threads(arguments.threads, || {
