@@ -101,7 +101,8 @@ fn linears(reports: &[LinearReport]) -> String {
         cells.push(report.limit.clone());
         table.row(cells);
     }
-    let mut text = String::from("SQNR in dB for each transform, predicted/measured; * a scaling instead, for lack of tokens\n\n");
+    let mut text =
+        String::from("SQNR in dB for each transform, predicted/measured; * a scaling instead, for lack of tokens\n\n");
     let _ = write!(text, "{}", table.render());
     text
 }
