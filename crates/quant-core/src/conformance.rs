@@ -6,9 +6,11 @@
 
 pub mod cases;
 pub mod compare;
+mod switched;
 mod transforms;
 mod vectors;
 
+pub use switched::{decode_switched, encode_switched};
 pub use transforms::{block_transform, hadamard};
 pub use vectors::vector_cells;
 
@@ -28,7 +30,7 @@ macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
             encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows
-            hadamard block_transform vector_cells);
+            encode_switched decode_switched hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

@@ -13,6 +13,8 @@
 //! * [`design`] – how a codebook is found;
 //! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
 //! * [`grid`] – uniform integer grids fitted to a row or a token;
+//! * [`switched`] – groups that choose among codebooks;
+//! * [`sensitivity`], [`outliers`] – what errors weigh, and which samples are kept exact;
 //! * [`transform`] – maps applied before quantization: scaling, Hadamard, CAT (feature `linear-algebra`);
 //! * [`analysis`] – bits × concentration × alignment: why a layer loses what it loses;
 //! * [`dense`] – matrices of f64, and `linear` their algebra (feature `linear-algebra`);
@@ -43,12 +45,15 @@ pub mod grouping;
 #[cfg(feature = "linear-algebra")]
 pub mod linear;
 pub mod measure;
+pub mod outliers;
 pub mod quantize;
 pub mod rate;
 pub mod recipe;
 pub mod reference;
 pub mod scale;
+pub mod sensitivity;
 pub mod source;
+pub mod switched;
 pub mod tensor;
 pub mod theory;
 pub mod transform;
