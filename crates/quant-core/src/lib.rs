@@ -15,6 +15,7 @@
 //! * [`grid`] – uniform integer grids fitted to a row or a token;
 //! * [`switched`] – groups that choose among codebooks;
 //! * [`sensitivity`], [`outliers`] – what errors weigh, and which samples are kept exact;
+//! * [`allocate`] – which method each tensor gets within a size;
 //! * [`transform`] – maps applied before quantization: scaling, Hadamard, CAT (feature `linear-algebra`);
 //! * [`analysis`] – bits × concentration × alignment: why a layer loses what it loses;
 //! * [`dense`] – matrices of f64, and `linear` their algebra (feature `linear-algebra`);
@@ -29,6 +30,7 @@
 //! A code is *the number of thresholds strictly below the sample*. Thresholds are computed once, on the host, so a code
 //! is the result of comparisons only; comparisons do not round, and the same input gives the same codes everywhere.
 
+pub mod allocate;
 pub mod analysis;
 pub mod backend;
 pub mod codebook;

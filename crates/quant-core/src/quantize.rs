@@ -157,8 +157,9 @@ fn quantize_finite<B: Backend>(
     backend.release();
     let others = Matrix::new(rest.samples(), matrix.rows(), matrix.columns()).expect("as many samples");
     let designs = !recipe.codebook.is_fixed() || recipe.switch.is_some();
-    let masked = (designs && (weights.is_some() || recipe.codebook == CodebookRule::KmeansRow || recipe.switch.is_some()))
-        .then(|| outliers.weights_without(matrix, weights));
+    let masked = (designs
+        && (weights.is_some() || recipe.codebook == CodebookRule::KmeansRow || recipe.switch.is_some()))
+    .then(|| outliers.weights_without(matrix, weights));
     let mut quantized = coded(backend, others, masked.as_deref(), recipe)?;
     quantized.outliers = Some(outliers);
     quantized.measure(backend, matrix, weights)?;
@@ -201,8 +202,7 @@ fn switched_coded<B: Backend>(
     let (bit_width, selector_width) = (recipe.bit_width, switch.selector_width());
     let row_scales = switched::row_scales(matrix);
     let scales: Vec<f32> = row_scales.iter().map(|s| s.to_f32()).collect();
-    let encoding =
-        SwitchedEncoding { bit_width, selector_width, grouping, row_scales: &scales, codebooks: &codebooks };
+    let encoding = SwitchedEncoding { bit_width, selector_width, grouping, row_scales: &scales, codebooks: &codebooks };
     let mut selectors = vec![0; matrix.rows() * encoding.selector_row_len_bytes()];
     let mut packed = vec![0; matrix.rows() * encoding.row_len_bytes()];
     backend.encode_switched(matrix, &encoding, weights, &mut selectors, &mut packed)?;
@@ -223,4 +223,3 @@ fn round_to_half(mut scales: Vec<f32>) -> Vec<f32> {
     scales.iter_mut().for_each(|s| *s = half::f16::from_f32(s.clamp(-most, most)).to_f32());
     scales
 }
-

@@ -39,7 +39,9 @@ fn main() {
         }
     }
     let cpu = Cpu::new(CpuOptions { threads: Some(threads), ..CpuOptions::default() }).expect("threads start");
-    println!("| matrix | recipe | rate (bits) | SQNR (dB) | Mw/s on {threads} thread(s) |\n| --- | --- | ---: | ---: | ---: |");
+    println!(
+        "| matrix | recipe | rate (bits) | SQNR (dB) | Mw/s on {threads} thread(s) |\n| --- | --- | ---: | ---: | ---: |"
+    );
     for (name, samples) in [("Gaussian", gaussian(rows * columns)), ("Student-t 5", student_t(rows * columns))] {
         let matrix = Matrix::new(Samples::F32(&samples), rows, columns).expect("as many samples");
         for recipe in &recipes {

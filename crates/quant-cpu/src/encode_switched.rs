@@ -2,7 +2,9 @@
 //!
 //! Sixteen codebooks are tried at once, one in each lane: the table is stored level by level across them, four samples meet
 //! every level while it is in a register, and the cost of a lane is one chain of additions in the order of the samples.
-//! 3 operations per sample, level and sixteen codebooks.
+//! 3 operations per sample, level and sixteen codebooks. Sixteen are given up when each of them costs more after a few
+//! samples than the best so far does after all; those that reach about as far as the group are tried first, so that the
+//! best so far is good. The choice is that of the definition: costs only grow.
 //! Class: exact.
 
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +30,8 @@ struct Table {
     level_count: usize,
     selector_count: usize,
     values: Vec<Lanes>,
+    /// How far sixteen codebooks reach: the mean of their largest magnitudes.
+    reaches: Vec<f32>,
 }
 
 impl Table {
@@ -41,31 +45,48 @@ impl Table {
             })
         };
         let blocks = 0..selector_count.div_ceil(LANES);
-        let values = blocks.flat_map(|block| (0..level_count).map(move |level| lanes(block, level))).collect();
-        Self { level_count, selector_count, values }
+        let values: Vec<Lanes> =
+            blocks.flat_map(|block| (0..level_count).map(move |level| lanes(block, level))).collect();
+        let reach = |block: &[Lanes]| {
+            let (first, last) = (block[0], block[level_count - 1]);
+            first.iter().zip(&last).map(|(a, b)| a.abs().max(b.abs())).sum::<f32>() / LANES as f32
+        };
+        let reaches = values.chunks_exact(level_count).map(reach).collect();
+        Self { level_count, selector_count, values, reaches }
     }
 
-    /// What each codebook costs for samples `x` of weights `w`: Σ w · min_l |x − level_l|².
+    /// The first codebook of least cost for samples `x` of weights `w`: Σ w · min_l |x − level_l|².
     #[inline(always)]
-    fn costs(&self, level: Level, x: &[f32], w: &[f32], costs: &mut [Lanes]) {
-        for (levels, cost) in self.values.chunks_exact(self.level_count).zip(costs) {
-            *cost = block_costs(level, levels, x, w);
+    fn cheapest(&self, level: Level, x: &[f32], w: &[f32]) -> usize {
+        let largest = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let off = |block: &usize| (self.reaches[*block] - largest).abs();
+        let first = (0..self.reaches.len()).min_by(|a, b| off(a).total_cmp(&off(b))).expect("there is a codebook");
+        let (mut best, mut least) = (0, f32::INFINITY);
+        for block in std::iter::once(first).chain((0..self.reaches.len()).filter(|&b| b != first)) {
+            let levels = &self.values[block * self.level_count..][..self.level_count];
+            let Some(costs) = block_costs(level, levels, x, w, least) else { continue };
+            for (selector, cost) in (block * LANES..self.selector_count).zip(costs) {
+                if cost < least || (cost == least && selector < best) {
+                    (best, least) = (selector, cost);
+                }
+            }
         }
+        best
     }
 }
 
-/// The costs of sixteen codebooks.
+/// The costs of sixteen codebooks; none when each costs more than `most`.
 #[inline(always)]
-fn block_costs(level: Level, levels: &[Lanes], x: &[f32], w: &[f32]) -> Lanes {
+fn block_costs(level: Level, levels: &[Lanes], x: &[f32], w: &[f32], most: f32) -> Option<Lanes> {
     #[cfg(target_arch = "x86_64")]
     if level.has_avx512() {
         // SAFETY: the level was proved available when it was made.
-        return unsafe { x86::costs_avx512(levels, x, w) };
+        return unsafe { x86::costs_avx512(levels, x, w, most) };
     }
     #[cfg(target_arch = "x86_64")]
     if level.has_avx2() {
         // SAFETY: all levels but the scalar one have AVX2, and the level was proved available when it was made.
-        return unsafe { x86::costs_avx2(levels, x, w) };
+        return unsafe { x86::costs_avx2(levels, x, w, most) };
     }
     let _ = level;
     let mut sum = [0.0; LANES];
@@ -79,27 +100,17 @@ fn block_costs(level: Level, levels: &[Lanes], x: &[f32], w: &[f32]) -> Lanes {
             }
         }
         sum.iter_mut().zip(&least).for_each(|(sum, d)| *sum += w * (d * d));
-    }
-    sum
-}
-
-/// The first of the least costs.
-#[inline(always)]
-fn cheapest(costs: &[Lanes], selector_count: usize) -> usize {
-    let (mut best, mut least) = (0, f32::INFINITY);
-    for (selector, &cost) in costs.as_flattened()[..selector_count].iter().enumerate() {
-        if cost < least {
-            (best, least) = (selector, cost);
+        if !sum.iter().any(|cost| *cost <= most) {
+            return None;
         }
     }
-    best
+    Some(sum)
 }
 
 /// One row's work: buffers that are used again for the next.
 struct Row {
     samples: Vec<f32>,
     weights: Vec<f32>,
-    costs: Vec<Lanes>,
     selectors: Vec<u8>,
     codes: Vec<u8>,
 }
@@ -121,7 +132,6 @@ pub(crate) fn encode_switched(
     let begin = || Row {
         samples: vec![0.0; columns],
         weights: vec![1.0; columns],
-        costs: vec![[0.0; LANES]; table.selector_count.div_ceil(LANES)],
         selectors: vec![0; encoding.grouping.groups_per_row()],
         codes: vec![0; columns],
     };
@@ -151,8 +161,7 @@ fn choose(level: Level, table: &Table, encoding: &SwitchedEncoding<'_>, inverse:
             let groups = row.samples.chunks(length).zip(row.weights.chunks(length));
             let places = row.selectors.iter_mut().zip(row.codes.chunks_mut(length));
             for ((x, w), (selector, codes)) in groups.zip(places) {
-                table.costs(level, x, w, &mut row.costs);
-                let best = cheapest(&row.costs, table.selector_count);
+                let best = table.cheapest(level, x, w);
                 *selector = best as u8;
                 encode_group(x, encoding.codebooks.thresholds(best), codes);
             }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::layer::Input;
 use crate::model::Model;
 use crate::text::Windows;
+use crate::weights::linear_names;
 use crate::{io, refused};
 
 mod statistics;
@@ -254,6 +255,21 @@ impl Calibration {
         let path = self.folder.join(layer_name(index));
         let file = Checkpoint::open(&path)?;
         Input::ALL.iter().map(|input| self.read(&file, &path, *input)).collect()
+    }
+
+    /// E[x²] of the input channels of every linear layer, by its name in Hugging Face folders and by that in GGUF files:
+    /// sensitivity weights.
+    pub fn input_energies(&self) -> Result<BTreeMap<String, Vec<f32>>, Error> {
+        let mut energies = BTreeMap::new();
+        for index in 0..self.description.layer_count {
+            for (input, statistics) in Input::ALL.iter().zip(self.layer(index)?) {
+                let diagonal: Vec<f32> = statistics.moment().diagonal_entries().iter().map(|&e| e as f32).collect();
+                for name in linear_names(index, *input) {
+                    energies.insert(name, diagonal.clone());
+                }
+            }
+        }
+        Ok(energies)
     }
 
     fn read(&self, file: &Checkpoint, path: &Path, input: Input) -> Result<Statistics, Error> {

@@ -7,7 +7,7 @@ use quant::device::Device;
 use quant_core::tensor::Dtype;
 
 use crate::config::Config;
-use crate::layer::{Layer, Linear};
+use crate::layer::{Input, Layer, Linear};
 use crate::refused;
 
 /// Hugging Face's name of each linear layer of a decoder layer, and GGUF's.
@@ -20,6 +20,20 @@ const LINEARS: [(&str, &str, &str); 7] = [
     ("up_proj", "mlp.up_proj", "ffn_up"),
     ("down_proj", "mlp.down_proj", "ffn_down"),
 ];
+
+/// The names, in Hugging Face folders and in GGUF files, of the linear layers of layer `index` that read at `input`.
+pub(crate) fn linear_names(index: usize, input: Input) -> impl Iterator<Item = String> {
+    let range = match input {
+        Input::Attention => 0..3,
+        Input::Output => 3..4,
+        Input::FeedForward => 4..6,
+        Input::Down => 6..7,
+    };
+    let both = move |&(_, place, gguf): &(&str, &str, &str)| {
+        [format!("model.layers.{index}.{place}.weight"), format!("blk.{index}.{gguf}.weight")]
+    };
+    LINEARS[range].iter().flat_map(both)
+}
 
 /// Reads the tensors of one decoder as f32.
 #[derive(Debug)]

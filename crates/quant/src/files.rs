@@ -314,9 +314,7 @@ pub(crate) fn single_name(checkpoint: &Checkpoint, output: &Path) -> Result<Opti
 
 fn all_pieces(checkpoint: &Checkpoint, plan: &Plan, options: &Options) -> Vec<Vec<Piece>> {
     let pieces = |(entry, action): (&crate::checkpoint::TensorEntry, &Action)| match action {
-        Action::Quantize(matrices, recipe) => {
-            options.target.pieces(&Subject { entry, matrices: *matrices, recipe })
-        }
+        Action::Quantize(matrices, recipe) => options.target.pieces(&Subject { entry, matrices: *matrices, recipe }),
         Action::Dense { .. } => {
             let dtype = dense::carried_dtype(entry);
             vec![Piece::new(entry.name.clone(), dtype, entry.shape.clone())]

@@ -18,6 +18,7 @@ pub mod device;
 mod error;
 mod files;
 pub mod inspect;
+pub mod methods;
 pub mod outputs;
 mod partial;
 #[cfg(feature = "gpu")]

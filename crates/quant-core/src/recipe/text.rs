@@ -108,10 +108,8 @@ mod tests {
     #[test]
     fn every_recipe_reads_back() {
         let recipe = |name| Recipe::preset(name).unwrap();
-        let mut recipes: Vec<Recipe> = ["nf4", "fp4", "int3", "iq4_nl", "q4_0", "q8_0", "lloyd3", "switched2"]
-            .into_iter()
-            .map(recipe)
-            .collect();
+        let mut recipes: Vec<Recipe> =
+            ["nf4", "fp4", "int3", "iq4_nl", "q4_0", "q8_0", "lloyd3", "switched2"].into_iter().map(recipe).collect();
         recipes.push(recipe("kmeans3-row").with_group(GroupLength::Samples(128)).unwrap());
         recipes.push(recipe("nf4").with_group(GroupLength::Row).unwrap().with_double_quant().unwrap());
         recipes.push(recipe("nf4").with_group(GroupLength::Samples(32)).unwrap().with_switch(6, 0).unwrap());

@@ -52,12 +52,7 @@ fn cheapest(group: &[(f32, f32)], encoding: &SwitchedEncoding<'_>) -> usize {
 }
 
 /// Scalar definition of [`decode_switched`](crate::backend::Backend::decode_switched).
-pub fn decode_switched(
-    packed: &[u8],
-    selectors: &[u8],
-    encoding: &SwitchedEncoding<'_>,
-    samples: &mut SamplesMut<'_>,
-) {
+pub fn decode_switched(packed: &[u8], selectors: &[u8], encoding: &SwitchedEncoding<'_>, samples: &mut SamplesMut<'_>) {
     encoding.assert_consistent(selectors, packed);
     let (columns, groups) = (encoding.grouping.columns(), encoding.grouping.groups_per_row());
     for row in 0..encoding.grouping.rows() {

@@ -8,11 +8,15 @@ use std::arch::x86_64::*;
 const DEPTH: usize = 4;
 
 #[target_feature(enable = "avx512f")]
-pub(super) fn costs_avx512(levels: &[Lanes], x: &[f32], w: &[f32]) -> Lanes {
+pub(super) fn costs_avx512(levels: &[Lanes], x: &[f32], w: &[f32], most: f32) -> Option<Lanes> {
+    let most = _mm512_set1_ps(most);
     let mut sum = _mm512_setzero_ps();
     let ((x, x_rest), (w, w_rest)) = (x.as_chunks::<DEPTH>(), w.as_chunks::<DEPTH>());
     for (x, w) in x.iter().zip(w) {
         sum = add_512(levels, x, w, sum);
+        if _mm512_cmp_ps_mask::<_CMP_LE_OQ>(sum, most) == 0 {
+            return None;
+        }
     }
     for (x, w) in x_rest.iter().zip(w_rest) {
         sum = add_512(levels, &[*x], &[*w], sum);
@@ -20,7 +24,7 @@ pub(super) fn costs_avx512(levels: &[Lanes], x: &[f32], w: &[f32]) -> Lanes {
     let mut costs = [0.0; LANES];
     // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
     unsafe { _mm512_storeu_ps(costs.as_mut_ptr(), sum) };
-    costs
+    Some(costs)
 }
 
 #[inline]
@@ -43,11 +47,16 @@ fn add_512<const N: usize>(levels: &[Lanes], x: &[f32; N], w: &[f32; N], mut sum
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn costs_avx2(levels: &[Lanes], x: &[f32], w: &[f32]) -> Lanes {
+pub(super) fn costs_avx2(levels: &[Lanes], x: &[f32], w: &[f32], most: f32) -> Option<Lanes> {
+    let most = _mm256_set1_ps(most);
     let mut sums = [_mm256_setzero_ps(); 2];
     let ((x, x_rest), (w, w_rest)) = (x.as_chunks::<DEPTH>(), w.as_chunks::<DEPTH>());
     for (x, w) in x.iter().zip(w) {
         add_256(levels, x, w, &mut sums);
+        let within = sums.map(|sum| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+        if within == [0, 0] {
+            return None;
+        }
     }
     for (x, w) in x_rest.iter().zip(w_rest) {
         add_256(levels, &[*x], &[*w], &mut sums);
@@ -57,7 +66,7 @@ pub(super) fn costs_avx2(levels: &[Lanes], x: &[f32], w: &[f32]) -> Lanes {
         // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
         unsafe { _mm256_storeu_ps(half.as_mut_ptr(), sum) };
     }
-    costs
+    Some(costs)
 }
 
 #[inline]
