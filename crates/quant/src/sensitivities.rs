@@ -1,5 +1,7 @@
 //! What does an error of each weight matter? Sensitivity weights from files, checked against the tensors that they are for.
 
+mod imatrix;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,14 +25,18 @@ pub struct Sensitivities {
 enum Form {
     /// A checkpoint with a tensor of weights under the name of each tensor.
     Stored(Box<Checkpoint>),
-    /// One weight for each input channel.
+    /// One weight for each input channel, or for each of each expert.
     PerColumn(BTreeMap<String, Vec<f32>>),
 }
 
 impl Sensitivities {
     /// Opens a safetensors file, or a folder of them: under the name of each tensor a float tensor of its shape, or a vector with
-    /// one weight for each input channel.
+    /// one weight for each input channel. Or an importance matrix of llama.cpp, by its ending `.dat` or `.gguf`, whose names
+    /// are understood for Hugging Face's too.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        if let Some(weights) = imatrix::read(path)? {
+            return Ok(Self::per_column(path, weights));
+        }
         let checkpoint = Checkpoint::open(path)?;
         Ok(Self { path: path.to_owned(), form: Form::Stored(Box::new(checkpoint)) })
     }
@@ -75,7 +81,7 @@ impl Sensitivities {
             let Action::Quantize(matrices, _) = action else { continue };
             let name = &entry.name;
             let count = match &self.form {
-                Form::PerColumn(weights) => weights.get(name).map(Vec::len),
+                Form::PerColumn(weights) => per_column(weights, name).map(Vec::len),
                 Form::Stored(stored) => match Self::stored(stored, name) {
                     Some((_, weights)) if weights.dtype.float().is_none() => {
                         return Err(self.refused(name, format!("dtype {}; weights are floats", weights.dtype.name())));
@@ -88,7 +94,8 @@ impl Sensitivities {
                 },
             };
             let Some(count) = count else { continue };
-            if count != matrices.columns && count != entry.shape.iter().product::<usize>() {
+            let of_experts = matrices.columns * matrices.count;
+            if count != matrices.columns && count != of_experts && count != entry.shape.iter().product::<usize>() {
                 let columns = matrices.columns;
                 return Err(self.refused(name, format!("{count} weights; {columns} input channels expected")));
             }
@@ -104,7 +111,7 @@ impl Sensitivities {
     pub(crate) fn of(&self, subject: &Subject<'_>) -> Result<Option<Vec<Weights>>, Error> {
         let (name, m) = (&subject.entry.name, subject.matrices);
         let (mut values, is_per_column) = match &self.form {
-            Form::PerColumn(weights) => match weights.get(name) {
+            Form::PerColumn(weights) => match per_column(weights, name) {
                 Some(values) => (values.clone(), true),
                 None => return Ok(None),
             },
@@ -113,9 +120,9 @@ impl Sensitivities {
                 None => return Ok(None),
             },
         };
-        if is_per_column {
+        if is_per_column && values.len() == m.columns {
             values = (0..m.count).flat_map(|_| values.iter().copied()).collect();
-        } else if m.transposed {
+        } else if m.transposed && !is_per_column {
             let bytes: Vec<u8> = values.iter().flat_map(|w| w.to_le_bytes()).collect();
             let turned = transposed(&bytes, m.columns, m.rows, 4);
             values = turned.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
@@ -124,6 +131,10 @@ impl Sensitivities {
         let weights = |part: &[f32]| Weights::new(part.to_vec(), m.rows, m.columns).map_err(|e| self.refused(name, e));
         values.chunks(len.max(1)).map(weights).collect::<Result<_, _>>().map(Some)
     }
+}
+
+fn per_column<'a>(weights: &'a BTreeMap<String, Vec<f32>>, name: &str) -> Option<&'a Vec<f32>> {
+    weights.get(name).or_else(|| weights.get(&imatrix::gguf_name(name)?))
 }
 
 fn read(checkpoint: &Checkpoint, index: usize) -> Result<Vec<f32>, Error> {

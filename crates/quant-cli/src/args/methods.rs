@@ -16,7 +16,8 @@ pub struct Refinement {
     #[arg(long, value_name = "0..8")]
     pub shape_bits: Option<u32>,
     /// What errors weigh: a safetensors file or folder with a tensor of weights, or one weight for each input channel, under
-    /// the name of each tensor; or a folder written by `quant calibrate`. Looked at by every preset that designs levels or steps.
+    /// the name of each tensor; a folder written by `quant calibrate`; or an importance matrix of llama.cpp (.dat, .gguf). Looked
+    /// at by every preset that designs levels or steps.
     #[arg(long, value_name = "FILE|FOLDER")]
     pub weights: Option<PathBuf>,
     /// Keep this share of weights exact, such as 0.005: the largest magnitudes.
