@@ -108,7 +108,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "code |= packed[(bit >> 5u) + 1u]",
         "code |= 0u & packed[(bit >> 5u) + 1u]",
     ),
-    mutation("codes beyond the codebook are not clamped", "decode", "min(code, packing.level_count - 1u)", "code"),
+    mutation("codes beyond the codebook are not clamped", "decode", "min(code, params.level_count - 1u)", "code"),
     mutation("f16 subnormals are decoded as zero", "decode", "if (shift > 24u)", "if (shift > 0u)"),
     mutation(
         "bf16 is cut off, two steps below",

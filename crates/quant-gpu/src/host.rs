@@ -3,7 +3,7 @@
 use quant_core::codebook::Codebooks;
 use quant_core::design::{Bins, Gathered, optimal};
 use quant_core::grouping::Grouping;
-use quant_core::reference::{self, normalised};
+use quant_core::reference::{self, normalised, row_weights};
 use quant_core::tensor::Matrix;
 
 /// Samples of a part; f64 sums of parts are added in order, as in the scalar definition.
@@ -58,8 +58,7 @@ pub(crate) fn fit_rows(
     let fit = |row: usize| {
         let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
         let samples: Vec<f32> = (0..columns).map(sample).collect();
-        let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
-        optimal::fit_levels(&samples, row_weights, level_count)
+        optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
     };
     Codebooks::from_levels(level_count, parallel(matrix.rows(), fit))
 }

@@ -32,6 +32,7 @@ mod held;
 mod histogram;
 mod host;
 mod job;
+mod packed;
 mod probe;
 mod search_rows;
 mod search_scales;
