@@ -172,16 +172,20 @@ impl Backend for Partners {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
     }
 
-    // No kernels for these on GPUs yet.
-
     fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {
-        certain(self.cpu.hadamard(rows, rotation));
-        Ok(())
+        let rows = std::cell::RefCell::new(rows);
+        self.either(
+            || self.gpu.hadamard(&mut rows.borrow_mut(), rotation),
+            || certain(self.cpu.hadamard(&mut rows.borrow_mut(), rotation)),
+        )
     }
 
     fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), GpuError> {
-        certain(self.cpu.block_transform(rows, blocks));
-        Ok(())
+        let rows = std::cell::RefCell::new(rows);
+        self.either(
+            || self.gpu.block_transform(&mut rows.borrow_mut(), blocks),
+            || certain(self.cpu.block_transform(&mut rows.borrow_mut(), blocks)),
+        )
     }
 
     fn nearest_codevectors(
@@ -190,8 +194,11 @@ impl Backend for Partners {
         codevectors: Points<'_>,
         codes: &mut [u32],
     ) -> Result<(), GpuError> {
-        certain(self.cpu.nearest_codevectors(points, codevectors, codes));
-        Ok(())
+        let codes = std::cell::RefCell::new(codes);
+        self.either(
+            || self.gpu.nearest_codevectors(points, codevectors, &mut codes.borrow_mut()),
+            || certain(self.cpu.nearest_codevectors(points, codevectors, &mut codes.borrow_mut())),
+        )
     }
 
     fn vector_cells(
@@ -201,6 +208,10 @@ impl Backend for Partners {
         codevectors: Points<'_>,
         codes: &mut [u32],
     ) -> Result<VectorCells, GpuError> {
-        Ok(certain(self.cpu.vector_cells(points, weights, codevectors, codes)))
+        let codes = std::cell::RefCell::new(codes);
+        self.either(
+            || self.gpu.vector_cells(points, weights, codevectors, &mut codes.borrow_mut()),
+            || certain(self.cpu.vector_cells(points, weights, codevectors, &mut codes.borrow_mut())),
+        )
     }
 }
