@@ -131,6 +131,12 @@ impl Gpu {
         self.units.iter().map(|unit| &unit.facts).collect()
     }
 
+    /// Loses the devices, as when they are unplugged: for tests of what comes after.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        self.units.iter().for_each(|unit| unit.device.destroy());
+    }
+
     /// What each kernel took on the device since this was last asked; empty unless [`GpuOptions::timed`] and the adapter
     /// can tell.
     pub fn take_kernel_times(&self) -> BTreeMap<&'static str, KernelTime> {
