@@ -120,13 +120,13 @@ pub fn quantize_weighted<B: Backend>(
 }
 
 /// Keeps a matrix on the device while it is borrowed.
-struct Held<'a, B: Backend> {
+pub(crate) struct Held<'a, B: Backend> {
     backend: &'a B,
     _matrix: Matrix<'a>,
 }
 
 impl<'a, B: Backend> Held<'a, B> {
-    fn new(backend: &'a B, matrix: Matrix<'a>) -> Self {
+    pub(crate) fn new(backend: &'a B, matrix: Matrix<'a>) -> Self {
         backend.hold(matrix);
         Self { backend, _matrix: matrix }
     }
@@ -153,9 +153,10 @@ fn quantize_finite<B: Backend>(
     };
     let outliers = Outliers::find(matrix, weights, rule);
     let rest = outliers.without(matrix);
+    let others = Matrix::new(rest.samples(), matrix.rows(), matrix.columns()).expect("as many samples");
     // The device may keep a copy of the matrix as it is; from here on it is another one.
     backend.release();
-    let others = Matrix::new(rest.samples(), matrix.rows(), matrix.columns()).expect("as many samples");
+    let _held = Held::new(backend, others);
     let designs = !recipe.codebook.is_fixed() || recipe.switch.is_some();
     let masked = (designs
         && (weights.is_some() || recipe.codebook == CodebookRule::KmeansRow || recipe.switch.is_some()))
