@@ -206,9 +206,9 @@ fn out_of_reach(methods: &[MeasuredMethod], goal: Goal) -> Error {
 impl Allocation {
     /// Reads a plan.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let refuse = |why: String| Error::refused(format!("{}: {why}", path.display()));
-        let plan: Self = serde_json::from_str(&text).map_err(|e| refuse(format!("not a plan: {e}")))?;
+        let text = std::fs::read(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let plan: Self = serde_json::from_slice(&text).map_err(|e| refuse(format!("not a plan: {e}")))?;
         if plan.version != 1 {
             return Err(refuse(format!("plan version {}; this program reads version 1", plan.version)));
         }

@@ -20,11 +20,12 @@ fn device() -> Device {
     Device::cpu(Some(2)).unwrap()
 }
 
-/// One F32 matrix of 64 × 96 with heavy tails, as a file.
+/// One F32 matrix of 64 × 96 with heavy tails, every other column three times as large, as a file.
 fn matrix(folder: &Path) -> PathBuf {
     let mut heavy = tensor("a.weight", Dtype::F32, &[64, 96], 3);
     for (i, bytes) in heavy.bytes.chunks_exact_mut(4).enumerate() {
         let x = f32::from_le_bytes(bytes.try_into().unwrap());
+        let x = if i % 2 == 0 { 3.0 * x } else { x };
         bytes.copy_from_slice(&(if i % 97 == 5 { 30.0 * x } else { x }).to_le_bytes());
     }
     let path = folder.join("in.safetensors");
@@ -92,7 +93,7 @@ fn damaged_native_files_are_refused_with_file_tensor_and_reason() {
         ("columns", with_tensor(&file, "a.weight.outliers.columns", far), "columns of the outliers of row"),
         ("values", with_tensor(&file, "a.weight.outliers.values", far), "outlier 0 is not finite"),
         ("version", with_manifest(&file, "\"version\":2", "\"version\":3"), "reads versions 1 and 2"),
-        ("bits", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":5"), "contradicts itself"),
+        ("bits", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":5"), "has shape"),
         ("overflow", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":255"), "contradicts itself"),
         ("count", with_manifest(&file, "\"outlier_count\":61", "\"outlier_count\":60"), "shape"),
         ("too many", with_manifest(&file, "\"outlier_count\":61", "\"outlier_count\":99999999999"), "contradicts itself"),
@@ -131,7 +132,9 @@ fn outliers_are_exact_and_pay_on_heavy_tails() {
         let after = run(&input, &with, &options(&format!("{recipe} outliers 0.02"))).unwrap().totals;
         let pays = after.sqnr_db.unwrap() - before.sqnr_db.unwrap();
         let added = after.rate_bits - before.rate_bits;
-        assert!(pays > 3.0, "{recipe}: {pays} dB");
+        // A row's own codebook gives an outlier a level; all others give it a group.
+        let least = if recipe.ends_with("-row") { 0.3 } else { 3.0 };
+        assert!(pays > least, "{recipe}: {pays} dB");
         // 48 bits for each of 123, and 65 row starts.
         assert_eq!((added * 6144.0).round(), 123.0 * 48.0 + 65.0 * 32.0, "{recipe}: {added} bits");
     }
@@ -206,15 +209,30 @@ fn bad_weights_are_refused_with_file_and_tensor() {
     assert!(!output.exists());
 }
 
+/// Four matrices, each three times as large as the one before.
+fn unequal(folder: &Path) -> PathBuf {
+    let scaled = |i: usize| {
+        let mut tensor = tensor(&format!("layers.{i}.up_proj.weight"), Dtype::F32, &[40 + 8 * i, 96], i as u64 + 1);
+        for bytes in tensor.bytes.chunks_exact_mut(4) {
+            let x = f32::from_le_bytes(bytes.try_into().unwrap());
+            bytes.copy_from_slice(&(x * 3f32.powi(i as i32)).to_le_bytes());
+        }
+        tensor
+    };
+    let path = folder.join("unequal.safetensors");
+    write_safetensors(&path, &[0, 1, 2, 3].map(scaled));
+    path
+}
+
 #[test]
 fn a_plan_beats_equal_bits_and_does_as_it_says() {
     let dir = tempdir().unwrap();
-    let input = model(&dir.path().join("in"));
+    let input = unequal(dir.path());
     let checkpoint = Checkpoint::open(&input).unwrap();
     let wanted = options("switched3 group 16 step-bits 3 shape-bits 0");
     let recipes: Vec<Recipe> = (2..=6).map(|bits| wanted.recipe.with_bits(bits).unwrap()).collect();
     let methods = measure(&checkpoint, &wanted, &recipes, None, &device(), &|_| {}).unwrap();
-    assert!(methods.iter().all(|m| m.is_on_front && m.tensors.len() == 6), "each more bits, less error");
+    assert!(methods.iter().all(|m| m.is_on_front && m.tensors.len() == 4), "each more bits, less error");
     let uniform = &methods[1];
     let plan = allocate(&methods, Goal::RateBits(uniform.rate_bits)).unwrap();
     assert!(plan.rate_bits <= uniform.rate_bits && plan.sqnr_db > uniform.sqnr_db, "{plan:?}");
@@ -224,10 +242,10 @@ fn a_plan_beats_equal_bits_and_does_as_it_says() {
     assert_eq!(Allocation::read(&path).unwrap(), plan);
     let mut planned = options("nf4");
     planned.exceptions = plan.recipes(&path).unwrap();
-    let report = run(&input, &dir.path().join("out"), &planned).unwrap();
+    let report = run(&input, &dir.path().join("out.safetensors"), &planned).unwrap();
     assert!((report.totals.rate_bits - plan.rate_bits).abs() < 1e-9, "{}", report.totals.rate_bits);
     assert!((report.totals.sqnr_db.unwrap() - plan.sqnr_db.unwrap()).abs() < 1e-9);
-    let decoded = DecodedCheckpoint::open(&dir.path().join("out")).unwrap();
+    let decoded = DecodedCheckpoint::open(&dir.path().join("out.safetensors")).unwrap();
     for tensor in decoded.tensors().iter().filter(|t| plan.tensors.contains_key(&t.name)) {
         assert_eq!(tensor.method, plan.tensors[&tensor.name], "{}", tensor.name);
     }

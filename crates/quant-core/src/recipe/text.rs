@@ -1,6 +1,6 @@
 //! How is a recipe written in one line, and read back?
 
-use super::{Recipe, RecipeError, Switch};
+use super::{CodebookRule, Recipe, RecipeError, Switch};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
 
@@ -61,8 +61,11 @@ impl std::str::FromStr for Recipe {
                 "search" => recipe.with_scale(ScaleRule::Search)?,
                 "signed-search" => recipe.with_scale(ScaleRule::SignedSearch)?,
                 "double-quant" => recipe.with_double_quant()?,
-                // Part of the preset.
-                "f16-scales" if recipe.half_scales => recipe,
+                // Of a block of llama.cpp; q4_0 and q8_0 call their codebooks int4 and int8.
+                "f16-scales" if matches!(recipe.codebook, CodebookRule::Integer | CodebookRule::Iq4Nl) => {
+                    recipe.half_scales = true;
+                    recipe
+                }
                 "step-bits" => {
                     let step_bits = number(next(word)?).ok_or_else(|| refuse(word))?;
                     let shape_bits = match next(word)? {
