@@ -34,7 +34,9 @@ fn checkpoint(folder: &Path) -> PathBuf {
     let len = 48 * 64 * 4;
     let entry = |i: usize| {
         let (start, end) = (i * len, (i + 1) * len);
-        format!("\"layers.{i}.up_proj.weight\":{{\"dtype\":\"F32\",\"shape\":[48,64],\"data_offsets\":[{start},{end}]}}")
+        format!(
+            "\"layers.{i}.up_proj.weight\":{{\"dtype\":\"F32\",\"shape\":[48,64],\"data_offsets\":[{start},{end}]}}"
+        )
     };
     let mut header = format!("{{{}}}", (0..3).map(entry).collect::<Vec<_>>().join(","));
     header += &" ".repeat(header.len().next_multiple_of(8) - header.len());

@@ -96,7 +96,11 @@ fn damaged_native_files_are_refused_with_file_tensor_and_reason() {
         ("bits", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":5"), "has shape"),
         ("overflow", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":255"), "contradicts itself"),
         ("count", with_manifest(&file, "\"outlier_count\":61", "\"outlier_count\":60"), "shape"),
-        ("too many", with_manifest(&file, "\"outlier_count\":61", "\"outlier_count\":99999999999"), "contradicts itself"),
+        (
+            "too many",
+            with_manifest(&file, "\"outlier_count\":61", "\"outlier_count\":99999999999"),
+            "contradicts itself",
+        ),
         ("group", with_manifest(&file, "{\"samples\":16}", "\"row\""), "contradicts itself"),
     ];
     for (name, bytes, why) in cases {
@@ -167,7 +171,13 @@ fn weights_lower_the_weighted_error() {
         // What the plain codes are worth under the weights: columns are decoded and summed by hand.
         let codes = DecodedCheckpoint::open(&dir.path().join(format!("{recipe}1.st"))).unwrap();
         let floats = |path: &DecodedCheckpoint| -> Vec<f32> {
-            path.read(0, Float::F32, &device()).unwrap().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+            path.read(0, Float::F32, &device())
+                .unwrap()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect()
         };
         let (x, y) = (floats(&DecodedCheckpoint::open(&input).unwrap()), floats(&codes));
         let weight = |i: usize| if i % 96 % 2 == 0 { 100.0 } else { 1.0 };
