@@ -137,7 +137,9 @@ impl<'a> Search<'a> {
     fn visit(&mut self, depth: usize, size: f64, cost: f64) {
         self.node_count += 1;
         if depth == self.order.len() {
-            (self.best_cost, self.best) = (cost, self.chosen.clone());
+            if cost < self.best_cost {
+                (self.best_cost, self.best) = (cost, self.chosen.clone());
+            }
             return;
         }
         for place in 0..self.order[depth].1.len() {
