@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quant_core::grouping::GroupLength;
+use quant_core::transform::cat::DAMPING;
 
 use super::{group, threads};
 
@@ -27,7 +28,7 @@ pub struct Calibrate {
     #[arg(long, short, value_name = "C")]
     pub output: PathBuf,
     /// Tokens to read, in whole windows.
-    #[arg(long, value_name = "N", default_value_t = 8192)]
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = count)]
     pub tokens: usize,
     /// Tokens in a window.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
@@ -44,6 +45,9 @@ pub struct Calibrate {
     /// Threads; as many as the machine has otherwise.
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+    /// Write the report as JSON to FILE, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
 }
 
 /// Explain the error of every linear layer.
@@ -51,6 +55,8 @@ pub struct Calibrate {
 #[command(after_help = "\
 SQNR ≈ 12·(N²C(x) ‖ N²C(W))·A: bits, concentration of inputs and weights, and their alignment. The headroom is what the
 best invertible map would add to A. Inputs are quantized per token (asymmetric), weights per row (symmetric).
+A layer is limited by the factor whose repair alone adds most to the predicted SQNR: a concentration raised to that of
+Gaussian samples, or the alignment to its best.
 
 Example:
   quant analyze SmolLM2-135M --calibration moments --text test.txt --plot factors.png")]
@@ -65,7 +71,7 @@ pub struct Analyze {
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
     /// Tokens to score on, in whole windows.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = count)]
     pub tokens: usize,
     /// Tokens in a window.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
@@ -79,8 +85,11 @@ pub struct Analyze {
     /// Bits of the weights.
     #[arg(long, value_name = "2..8", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=8))]
     pub weight_bits: u32,
-    /// Damping, in units of the mean diagonal.
-    #[arg(long, value_name = "EPS", default_value_t = quant_core::transform::cat::DAMPING)]
+    /// Take a calibration of other weights, or of another configuration, of the same sizes.
+    #[arg(long)]
+    pub allow_other_weights: bool,
+    /// Damping, in units of the mean diagonal: 0 or more.
+    #[arg(long, value_name = "EPS", default_value_t = DAMPING, value_parser = damping, allow_negative_numbers = true)]
     pub damping: f64,
     /// Of the signs of the Hadamard rotations.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -118,8 +127,11 @@ pub struct MethodArguments {
     /// A folder written by `quant calibrate`; needed for smooth and cat.
     #[arg(long, value_name = "C")]
     pub calibration: Option<PathBuf>,
-    /// Damping, in units of the mean diagonal.
-    #[arg(long, value_name = "EPS", default_value_t = quant_core::transform::cat::DAMPING)]
+    /// Take a calibration of other weights, or of another configuration, of the same sizes.
+    #[arg(long)]
+    pub allow_other_weights: bool,
+    /// Damping, in units of the mean diagonal: 0 or more.
+    #[arg(long, value_name = "EPS", default_value_t = DAMPING, value_parser = damping, allow_negative_numbers = true)]
     pub damping: f64,
     /// Of the signs of the Hadamard rotations.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -184,7 +196,7 @@ pub struct Eval {
     #[arg(long, value_name = "N")]
     pub stride: Option<usize>,
     /// Windows at most; all otherwise.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub windows: Option<usize>,
     /// How weights are quantized; see below. As they are otherwise.
     #[arg(long, value_name = "NAME")]
@@ -225,4 +237,13 @@ fn channels(text: &str) -> Result<usize, String> {
 
 fn context(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (2..=1 << 20).contains(n)).ok_or("a number from 2 to 1048576 expected".into())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or("a number of 1 or more expected".into())
+}
+
+fn damping(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0);
+    parsed.ok_or("a finite number of 0 or more expected".into())
 }
