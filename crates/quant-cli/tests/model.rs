@@ -137,6 +137,8 @@ fn too_few_tokens_are_told_and_nothing_is_overwritten() {
     let (out, err) = stage.succeed(&[&["calibrate", &model, "-o", "more", "--tokens", "50"], &text[..]].concat());
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["token_count"], 48);
     assert!(err.contains("48 tokens are read, 2 whole window(s) of 24; 50 were asked for"), "{err}");
+    let other = model.replace("llama", "qwen2");
+    stage.refuse(&["calibrate", &other, "--merge", "few", "more", "-o", "sum"], &["few", "made from a model"]);
     let (out, _) = stage.succeed(&["calibrate", &model, "--merge", "few", "more", "-o", "sum"]);
     assert!(out.contains("96 tokens"), "{out}");
     let sum: Value = serde_json::from_slice(&std::fs::read(stage.path("sum/calibration.json")).unwrap()).unwrap();
@@ -176,6 +178,8 @@ fn a_transformed_folder_is_not_written_where_its_transforms_are_lost() {
     stage.refuse(&["quantize", shard, "lost.safetensors", "--preset", "nf4"], &["hadamard", "a lone file"]);
     stage.succeed(&["quantize", "rotated", "kept", "--preset", "kmeans4-row"]);
     stage.succeed(&["dequantize", "kept", "again"]);
+    let (out, _) = stage.succeed(&["inspect", "kept"]);
+    assert!(out.contains("transform     hadamard, 8 inputs at run time"), "{out}");
     let scored = |place: &str| stage.perplexity(place, &["--activations", "int8"]);
     assert_eq!(scored("kept"), scored("again"));
     for place in ["kept", "again"] {

@@ -333,7 +333,9 @@ impl Calibration {
         let (folder, path) = (self.folder.display(), model.checkpoint().checkpoint().path().display());
         let (found, expected) = (head(found), head(&expected));
         let why = format!("was made from another model (fingerprint {found}) than {path} ({expected})");
-        Err(refused(format!("{folder}: {why}; calibrate that one, or give --allow-other-weights")))
+        Err(refused(format!(
+            "{folder}: {why}; calibrate that one, or give analyze, transform and eval --allow-other-weights"
+        )))
     }
 
     /// The statistics of the four inputs of layer `index`, in the order of [`Input::ALL`].

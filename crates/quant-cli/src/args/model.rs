@@ -11,8 +11,9 @@ use super::{group, threads};
 /// Accumulate second moments of every linear input of a model over a text.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Moments are sums: --merge adds calibrations of one model, made of different texts or on different machines.
-A run that was killed goes on after its last whole layer with --resume.
+Moments are sums: --merge adds calibrations of MODEL, made of different texts
+or on different machines. A run that was killed goes on after its last whole
+layer with --resume.
 
 Examples:
   quant calibrate SmolLM2-135M --text valid.txt -o moments
@@ -53,13 +54,16 @@ pub struct Calibrate {
 /// Explain the error of every linear layer.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-SQNR ≈ 12·(N²C(x) ‖ N²C(W))·A: bits, concentration of inputs and weights, and their alignment. The headroom is what the
-best invertible map would add to A. Inputs are quantized per token (asymmetric), weights per row (symmetric).
-A layer is limited by the factor whose repair alone adds most to the predicted SQNR: a concentration raised to that of
-Gaussian samples, or the alignment to its best.
+SQNR ≈ 12·(N²C(x) ‖ N²C(W))·A: bits, concentration of inputs and weights, and
+their alignment. The headroom is what the best invertible map would add to A.
+Inputs are quantized per token (asymmetric), weights per row (symmetric).
+A layer is limited by the factor whose repair alone adds most to the predicted
+SQNR: a concentration raised to that of Gaussian samples, or the alignment to
+its best.
 
 Example:
-  quant analyze SmolLM2-135M --calibration moments --text test.txt --plot factors.png")]
+  quant analyze SmolLM2-135M --calibration moments --text test.txt \\
+      --plot factors.png")]
 pub struct Analyze {
     /// The model that was calibrated.
     #[arg(value_name = "MODEL")]
@@ -144,12 +148,15 @@ pub struct MethodArguments {
 /// Write a model with transforms folded into its weights.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Scalings fold into norms and neighbouring weights; blocks and rotations are stored in OUT/transforms and applied by
-`quant eval`. The output computes what the model computes; quantize it afterwards.
+Scalings fold into norms and neighbouring weights; blocks and rotations are
+stored in OUT/transforms and applied by `quant eval`. The output computes what
+the model computes; quantize it afterwards.
 
 Examples:
-  quant transform SmolLM2-135M smollm2-cat --method cat --block 128 --calibration moments
-  quant transform SmolLM2-135M smollm2-balanced --method cat-unrotated --block 1 --calibration moments")]
+  quant transform SmolLM2-135M smollm2-cat --method cat --block 128 \\
+      --calibration moments
+  quant transform SmolLM2-135M smollm2-balanced --method cat-unrotated \\
+      --block 1 --calibration moments")]
 pub struct Transform {
     /// A Hugging Face folder.
     #[arg(value_name = "MODEL")]
@@ -171,13 +178,16 @@ pub struct Transform {
 /// Perplexity of a model on a text.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Weights: rtn2 to rtn8 (a symmetric grid for each row, round to nearest; rtn4-clip searches its range), or a preset of
-         `quant quantize` such as nf4, int4, kmeans4-row. Embedding, head, norms and attention stay in f32.
-Activations: int2 to int8, one asymmetric grid for each token at every linear input; int4-sym for a symmetric one.
+Weights: rtn2 to rtn8 (a symmetric grid for each row, round to nearest;
+  rtn4-clip searches its range), or a preset of `quant quantize` such as nf4,
+  int4, kmeans4-row. Embedding, head, norms and attention stay in f32.
+Activations: int2 to int8, one asymmetric grid for each token at every linear
+  input; int4-sym for a symmetric one.
 
 Examples:
   quant eval SmolLM2-135M --text test.txt --windows 40
-  quant eval SmolLM2-135M --text test.txt --weights rtn4 --activations int4 --method cat --block 128 --calibration moments
+  quant eval SmolLM2-135M --text test.txt --weights rtn4 --activations int4 \\
+      --method cat --block 128 --calibration moments
   quant eval smollm2-cat --text test.txt --weights kmeans4-row --activations int4")]
 pub struct Eval {
     /// A folder with config.json and tokenizer.json (dense, quantized or transformed), or a .gguf file.

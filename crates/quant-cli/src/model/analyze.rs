@@ -110,7 +110,7 @@ fn linears(reports: &[LinearReport]) -> String {
         outcomes.row([name.to_owned()].into_iter().chain(report.outcomes.iter().map(pair)).collect());
     }
     let fallen = reports.iter().flat_map(|r| &r.outcomes).any(|o| o.fell_back);
-    let note = if fallen { "; * a scaling instead of blocks, for want of calibration tokens" } else { "" };
+    let note = if fallen { "\n* a scaling instead of blocks, for want of calibration tokens" } else { "" };
     let titles = ["Factors, no transform applied", "SQNR (dB) under each transform, predicted/measured"];
     format!("{}\n\n{}\n{}{note}\n\n{}", titles[0], factors.render(), titles[1], outcomes.render())
 }
@@ -125,7 +125,7 @@ fn column(reports: &[LinearReport], at: usize) -> String {
             let built = outcome.method.split_once(" (").map_or(outcome.method.as_str(), |(built, _)| built);
             format!("{built}\n(not {})", outcome.asked)
         }
-        _ => format!("{}\n(in part)", outcome.asked),
+        _ => format!("{}*", outcome.asked),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use quant_eval::calibration::{self, Calibration};
 use quant_eval::fold::open_untransformed;
+use quant_eval::model::Model;
 use quant_eval::text::{Tokenizer, Windows};
 
 use serde_json::json;
@@ -16,9 +17,11 @@ use crate::json;
 pub fn run(arguments: &Calibrate) -> anyhow::Result<()> {
     let start = Instant::now();
     json::check_place(arguments.json.as_deref(), &[&arguments.model, &arguments.output])?;
+    let model = open_untransformed(&arguments.model)?;
     if arguments.merge.is_empty() {
-        read(arguments)?;
+        read(arguments, &model)?;
     } else {
+        arguments.merge.iter().try_for_each(|part| Calibration::open(part)?.check(&model))?;
         calibration::merge(&arguments.merge, &arguments.output, &mut layers("merging"))?;
     }
     let calibration = Calibration::open(&arguments.output)?;
@@ -41,15 +44,14 @@ pub fn run(arguments: &Calibrate) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(arguments: &Calibrate) -> anyhow::Result<()> {
-    let model = open_untransformed(&arguments.model)?;
+fn read(arguments: &Calibrate, model: &Model) -> anyhow::Result<()> {
     let text = arguments.text.as_deref().expect("clap asks for it");
-    let tokens = Tokenizer::of(&model, arguments.tokenizer.as_deref())?.encode_file(text)?;
+    let tokens = Tokenizer::of(model, arguments.tokenizer.as_deref())?.encode_file(text)?;
     let most = (arguments.tokens / arguments.context).max(1);
     let windows = Windows::new(&tokens, arguments.context, arguments.context, Some(most))?;
     note_of_tokens(&windows, arguments.tokens);
     on_threads(arguments.threads, || {
-        calibration::run(&model, &windows, &arguments.output, arguments.resume, &mut layers("calibrating"))
+        calibration::run(model, &windows, &arguments.output, arguments.resume, &mut layers("calibrating"))
     })??;
     Ok(())
 }
