@@ -108,6 +108,11 @@ pub fn normalised(x: f32, row: usize, column: usize, normalisation: Option<(Grou
     normalisation.map_or(x, |(grouping, inverse)| flush(x * inverse[grouping.index_of(row, column)]))
 }
 
+/// The weights of a row, where `weights` are one for each column, shared by all rows, or one for each sample.
+pub fn row_weights(weights: Option<&[f32]>, row: usize, columns: usize) -> Option<&[f32]> {
+    weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] })
+}
+
 fn group_samples(samples: Samples<'_>, range: std::ops::Range<usize>) -> Vec<f32> {
     range.map(|i| samples.get(i)).collect()
 }
@@ -235,8 +240,7 @@ impl Backend for Reference {
         let fit = |row: usize| {
             let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
             let samples: Vec<f32> = (0..columns).map(sample).collect();
-            let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
-            optimal::fit_levels(&samples, row_weights, level_count)
+            optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
         };
         Ok(Codebooks::from_levels(level_count, (0..matrix.rows()).map(fit)))
     }
