@@ -90,6 +90,9 @@ fn what_was_folded_whole_is_an_ordinary_checkpoint_that_says_what_was_done() {
 /// A tensor as written: name, dtype, shape, bytes.
 type Stored = (String, safetensors::Dtype, Vec<usize>, Vec<u8>);
 
+/// What is done to tensor `at` of all.
+type Change = dyn Fn(&mut Vec<Stored>, usize);
+
 /// Rewrites a tensor of the transforms, and the mark so that it takes them for its own.
 fn rewrite(place: &Path, name: &str, change: impl Fn(&mut Vec<Stored>, usize)) {
     let path = place.join("transforms/transforms.safetensors");
@@ -115,7 +118,7 @@ fn rewrite(place: &Path, name: &str, change: impl Fn(&mut Vec<Stored>, usize)) {
 fn stored_transforms_that_do_not_fit_are_refused_with_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
     let file = "transforms.safetensors";
-    let cases: [(&str, &dyn Fn(&mut Vec<Stored>, usize), &[&str]); 7] = [
+    let cases: [(&str, &Change, &[&str]); 7] = [
         (
             "layers.0.attention.signs",
             &|all, at| drop(all.remove(at)),
