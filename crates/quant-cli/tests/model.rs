@@ -138,7 +138,7 @@ fn too_few_tokens_are_told_and_nothing_is_overwritten() {
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["token_count"], 48);
     assert!(err.contains("48 tokens are read, 2 whole window(s) of 24; 50 were asked for"), "{err}");
     let other = model.replace("llama", "qwen2");
-    stage.refuse(&["calibrate", &other, "--merge", "few", "more", "-o", "sum"], &["few", "made from a model"]);
+    stage.refuse(&["calibrate", &other, "--merge", "few", "more", "-o", "sum"], &["few", "made from another model"]);
     let (out, _) = stage.succeed(&["calibrate", &model, "--merge", "few", "more", "-o", "sum"]);
     assert!(out.contains("96 tokens"), "{out}");
     let sum: Value = serde_json::from_slice(&std::fs::read(stage.path("sum/calibration.json")).unwrap()).unwrap();
