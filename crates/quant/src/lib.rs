@@ -28,6 +28,7 @@ pub mod plan;
 pub mod report;
 pub mod samples;
 pub mod select;
+pub mod transformed;
 mod transpose;
 mod work;
 

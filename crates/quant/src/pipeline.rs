@@ -108,6 +108,7 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
     crate::plan::refuse_quantized(checkpoint)?;
+    crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
     Plan::new(checkpoint, &options.recipe, &options.target, &options.selection, options.strict)
 }
 
