@@ -169,6 +169,9 @@ pub fn inspection(inspection: &Inspection) -> String {
     for (name, len) in &inspection.files {
         let _ = writeln!(text, "file          {name}, {}", size(*len));
     }
+    if let Some(mark) = &inspection.transform {
+        let _ = writeln!(text, "transform     {}, {} inputs at run time", mark.method, mark.online_input_count);
+    }
     let _ = writeln!(
         text,
         "in all        {} weights, {:.4} bits per weight",

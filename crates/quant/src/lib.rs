@@ -30,6 +30,7 @@ pub mod report;
 pub mod samples;
 pub mod select;
 pub mod sensitivities;
+pub mod transformed;
 mod transpose;
 mod work;
 

@@ -129,6 +129,7 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
     crate::plan::refuse_quantized(checkpoint)?;
+    crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
     let plan = Plan::new(checkpoint, options)?;
     if let Some(sensitivities) = &options.sensitivities {
         sensitivities.check(checkpoint, &plan)?;
