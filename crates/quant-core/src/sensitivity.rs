@@ -4,8 +4,8 @@ use crate::tensor::Matrix;
 
 /// Weights of squared errors: one per sample, or one for each column.
 ///
-/// A loss that rises by ½ Σ h_i e_i² asks for weights h_i: the Fisher diagonal E[g_i²] where gradients are known, or
-/// E[x_i²] of the input that column i multiplies, which makes Σ w e² the mean squared error of the output (of independent
+/// A loss that rises by ½ Σ h_i e_i² asks for weights h_i: the Fisher diagonal E g_i² where gradients are known, or
+/// E x_i² of the input that column i multiplies, which makes Σ w e² the mean squared error of the output (of independent
 /// inputs).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {

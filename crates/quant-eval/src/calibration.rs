@@ -346,7 +346,7 @@ impl Calibration {
         Input::ALL.iter().map(|input| self.read(&file, &path, *input)).collect()
     }
 
-    /// E[x²] of the input channels of every linear layer, by its name in Hugging Face folders and by that in GGUF files:
+    /// `E[x²]` of the input channels of every linear layer, by its name in Hugging Face folders and by that in GGUF files:
     /// sensitivity weights.
     pub fn input_energies(&self) -> Result<BTreeMap<String, Vec<f32>>, Error> {
         let mut energies = BTreeMap::new();

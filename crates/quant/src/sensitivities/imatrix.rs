@@ -1,4 +1,4 @@
-//! How is an importance matrix of llama.cpp read? E[x²] of input channels, in its old binary form or in GGUF.
+//! How is an importance matrix of llama.cpp read? `E[x²]` of input channels, in its old binary form or in GGUF.
 //!
 //! The old form: a count of entries, then for each the length of its name, the name, a number of calls, the number of values and
 //! the values, mean squares times calls, all as 32-bit little-endian numbers. In GGUF: for each tensor `P` the sums of squares
