@@ -69,6 +69,7 @@ Examples:
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
   quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize model model-nf4 --preset nf4 --device auto
+  quant quantize model model-l3 --preset lloyd3 --group row --error-feedback moments --activation-order
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
 pub struct Quantize {
@@ -93,6 +94,15 @@ pub struct Quantize {
     /// Quantize the scales too: 8 bits each, with one f32 per 256 scales.
     #[arg(long)]
     pub double_quant: bool,
+    /// Make up for errors of rounding with the second moments in C, a folder written by `quant calibrate` on this model.
+    #[arg(long, value_name = "C")]
+    pub error_feedback: Option<PathBuf>,
+    /// With `--error-feedback`, round the columns with the most input energy first.
+    #[arg(long, requires = "error_feedback")]
+    pub activation_order: bool,
+    /// With `--error-feedback`, what is added to the moments, in units of their mean diagonal.
+    #[arg(long, value_name = "EPS", default_value_t = quant_core::error_feedback::DAMPING, requires = "error_feedback", value_parser = damping)]
+    pub damping: f64,
     /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, or a GGUF file for llama.cpp.
     #[arg(long, default_value = "native")]
     pub to: To,
@@ -245,6 +255,10 @@ impl From<Float> for Dtype {
             Float::Bf16 => Self::Bf16,
         }
     }
+}
+
+fn damping(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|x| (0.0..=1e6).contains(x)).ok_or("a number from 0 to 1e6 expected".into())
 }
 
 pub(crate) fn group(text: &str) -> Result<GroupLength, String> {

@@ -6,11 +6,14 @@ use quant::checkpoint::Checkpoint;
 use quant::compare::ComparedTensor;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
+use quant::feedback::ErrorFeedback;
 use quant::outputs::Target;
 use quant::pipeline::{self, Options};
 use quant::report::{Report, rows_by_kind};
 use quant::select::{SKIP_DEFAULTS, Selection};
 use quant::{Error, Recipe};
+use quant_eval::calibration::Calibration;
+use quant_eval::fold;
 
 use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
@@ -60,10 +63,21 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
         recipe: recipe(arguments)?,
         target,
         selection: Selection::new(&arguments.include, &arguments.exclude, arguments.skip.as_deref())?,
+        error_feedback: error_feedback(arguments)?,
         strict: arguments.strict,
         resume: arguments.resume,
         overwrite: arguments.overwrite,
     })
+}
+
+fn error_feedback(arguments: &Quantize) -> Result<Option<ErrorFeedback>, Error> {
+    let Some(folder) = &arguments.error_feedback else { return Ok(None) };
+    if arguments.input.is_dir() && fold::read(&arguments.input)?.is_some() {
+        let why = "holds transforms; --error-feedback needs moments of the inputs that its weights see, which no calibration has";
+        return Err(Error::Refused(format!("{}: {why}", arguments.input.display())));
+    }
+    let moments = std::sync::Arc::new(Calibration::open(folder)?);
+    Ok(Some(ErrorFeedback { moments, damping: arguments.damping, activation_order: arguments.activation_order }))
 }
 
 fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
@@ -100,7 +114,7 @@ fn announce(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) {
         table::size(bytes),
         checkpoint.shards().len()
     );
-    eprintln!("recipe: {}, to {}", options.recipe, options.target.name());
+    eprintln!("recipe: {}, to {}", options.method(), options.target.name());
     match &arguments.skip {
         None => eprintln!("left dense (--skip): {}", SKIP_DEFAULTS.join(" ")),
         Some(patterns) => eprintln!("left dense (--skip): {}", patterns.join(" ")),

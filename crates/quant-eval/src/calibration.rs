@@ -19,6 +19,7 @@ use crate::model::Model;
 use crate::text::Windows;
 use crate::{io, refused};
 
+mod moments;
 mod statistics;
 
 pub use statistics::Statistics;
@@ -254,6 +255,12 @@ impl Calibration {
         let path = self.folder.join(layer_name(index));
         let file = Checkpoint::open(&path)?;
         Input::ALL.iter().map(|input| self.read(&file, &path, *input)).collect()
+    }
+
+    /// The statistics of one input of layer `index`.
+    pub fn input(&self, index: usize, input: Input) -> Result<Statistics, Error> {
+        let path = self.folder.join(layer_name(index));
+        self.read(&Checkpoint::open(&path)?, &path, input)
     }
 
     fn read(&self, file: &Checkpoint, path: &Path, input: Input) -> Result<Statistics, Error> {

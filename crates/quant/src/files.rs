@@ -340,7 +340,7 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
         }
         Target::Dense { .. } | Target::Gguf => {}
         Target::Native => {
-            let mut manifest = Manifest::new(&options.recipe);
+            let mut manifest = Manifest::new(&options.method());
             for (entry, action) in checkpoint.tensors().iter().zip(&plan.actions).filter(|(t, _)| t.shard == shard) {
                 if let Action::Quantize(matrices) = action {
                     let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };

@@ -16,6 +16,7 @@ pub mod decoded;
 pub mod dequantize;
 pub mod device;
 mod error;
+pub mod feedback;
 mod files;
 pub mod inspect;
 pub mod outputs;

@@ -9,6 +9,7 @@ use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::OptimalPartition;
 use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
+use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
@@ -181,6 +182,17 @@ impl Backend for Partners {
 
     fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), GpuError> {
         certain(self.cpu.block_transform(rows, blocks));
+        Ok(())
+    }
+
+    fn encode_with_feedback(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &Encoding<'_>,
+        feedback: &Feedback,
+        packed: &mut [u8],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.encode_with_feedback(matrix, encoding, feedback, packed));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use quant_core::recipe::Recipe;
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
 use crate::error::Error;
+use crate::feedback::ErrorFeedback;
 use crate::files::OutputFiles;
 use crate::outputs::{Subject, Target};
 use crate::partial::{Earlier, Finished, Identity, Partial};
@@ -28,6 +29,8 @@ pub struct Options {
     pub target: Target,
     /// Which tensors.
     pub selection: Selection,
+    /// Whether and how errors of rounding are made up for.
+    pub error_feedback: Option<ErrorFeedback>,
     /// Refuse to leave a wanted tensor dense.
     pub strict: bool,
     /// Continue an unfinished run.
@@ -40,7 +43,15 @@ impl Options {
     /// Native output, default selection, nothing special.
     pub fn new(recipe: Recipe) -> Self {
         let (target, selection) = (Target::Native, Selection::default());
-        Self { recipe, target, selection, strict: false, resume: false, overwrite: false }
+        Self { recipe, target, selection, error_feedback: None, strict: false, resume: false, overwrite: false }
+    }
+
+    /// What is done to a tensor, in words.
+    pub fn method(&self) -> String {
+        match &self.error_feedback {
+            None => self.recipe.to_string(),
+            Some(feedback) => format!("{} {}", self.recipe, feedback.words()),
+        }
     }
 }
 
@@ -98,7 +109,7 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
             Action::Quantize(matrices) => {
                 let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };
                 let bits = options.target.rate_bits(&subject);
-                TensorReport::planned(name, shape, &dtype, options.recipe.to_string(), bits)
+                TensorReport::planned(name, shape, &dtype, options.method(), bits)
             }
         }
     };
@@ -159,8 +170,9 @@ fn circumstances(
         source_len_bytes: checkpoint.tensors().iter().map(|t| t.byte_len).sum(),
         output_len_bytes: files.data_len_bytes(),
         seconds,
-        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint),
-        recipe: options.recipe.to_string(),
+        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint)
+            + options.error_feedback.as_ref().map_or(0, |_| ErrorFeedback::peak_memory_bytes(checkpoint)),
+        recipe: options.method(),
         target: options.target.name().into(),
         device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
     }
@@ -169,10 +181,11 @@ fn circumstances(
 fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity {
     let choice: Vec<u8> = plan.actions.iter().map(|a| u8::from(matches!(a, Action::Quantize(_)))).collect();
     let choice = crc32fast::hash(&choice);
+    let feedback = options.error_feedback.as_ref().map_or_else(String::new, |f| format!(", {}", f.identity()));
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
-        instruction: format!("{} to {:?}, choice of tensors {choice:08x}", options.recipe, options.target),
+        instruction: format!("{} to {:?}, choice of tensors {choice:08x}{feedback}", options.recipe, options.target),
     }
 }
 
@@ -255,9 +268,8 @@ impl Job<'_> {
         let (checksums, report) = match self.subject(index) {
             Some(subject) => {
                 let bytes = receiver.recv().expect("the reader sends every tensor or an error")?;
-                let (checkpoint, target) = (self.checkpoint, &self.options.target);
                 let done = with_backend!(device, backend => {
-                    crate::work::quantize_tensor(backend, checkpoint, &subject, target, bytes)
+                    crate::work::quantize_tensor(backend, self.checkpoint, &subject, self.options, bytes)
                 })?;
                 (self.files.write(folder, index, &done.pieces)?, done.report)
             }

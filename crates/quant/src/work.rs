@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
+use crate::feedback::OutputError;
 use crate::outputs::{Subject, Target, dense};
+use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
 use crate::transpose::transposed;
 
@@ -42,11 +44,13 @@ pub(crate) fn quantize_tensor<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
-    target: &Target,
+    options: &Options,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let quantized = quantize_matrices(backend, checkpoint, subject, bytes)?;
-    let report = report(subject, &quantized, target);
+    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, options, bytes)?;
+    let report =
+        TensorReport { method: options.method(), output_error, ..report(subject, &quantized, &options.target) };
+    let target = &options.target;
     let pieces = match target {
         Target::Dense { dtype } => {
             let dtype = dense::dtype(subject, *dtype);
@@ -72,17 +76,19 @@ fn quantize_matrices<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
+    options: &Options,
     bytes: AlignedBytes,
-) -> Result<Vec<Quantized>, Error> {
+) -> Result<(Vec<Quantized>, Option<OutputError>), Error> {
     let m = subject.matrices;
     let dtype = subject.entry.dtype.float().expect("only float tensors are quantized");
     // A transposed tensor is turned before anything else, so that rows are output channels from here on.
     let bytes = if m.transposed { turned(bytes, m.columns, m.rows, dtype) } else { bytes };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
+    let mut output_error: Option<OutputError> = None;
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
         let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
-        quantize(backend, matrix, subject.recipe).map_err(|error| match error {
+        let mut quantized = quantize(backend, matrix, subject.recipe).map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
                 let position = index * m.rows * m.columns + stored_position(subject, found.index);
                 Error::NotFinite {
@@ -93,9 +99,15 @@ fn quantize_matrices<B: Backend>(
                 }
             }
             QuantizeError::Fault(error) => fault(backend, &error),
-        })
+        })?;
+        if let Some(feedback) = &options.error_feedback {
+            let error = feedback.apply(backend, checkpoint, subject.entry, matrix, &mut quantized)?;
+            *output_error.get_or_insert_default() += error;
+        }
+        Ok(quantized)
     };
-    bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect()
+    let quantized = bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect::<Result<_, Error>>()?;
+    Ok((quantized, output_error))
 }
 
 /// The transpose; takes the original, so that only one of the two outlives it.
