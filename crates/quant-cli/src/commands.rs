@@ -64,6 +64,7 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
         target,
         selection: Selection::new(&arguments.include, &arguments.exclude, arguments.skip.as_deref())?,
         error_feedback: error_feedback(arguments)?,
+        entropy: arguments.entropy,
         strict: arguments.strict,
         resume: arguments.resume,
         overwrite: arguments.overwrite,

@@ -215,6 +215,9 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
+        if self.half_scales && self.codebook == CodebookRule::Integer {
+            return format!("q{}_0", self.bit_width.bits());
+        }
         let (_, prefix, suffix) =
             CodebookRule::ALL.iter().find(|(rule, ..)| *rule == self.codebook).expect("every rule is listed");
         format!("{prefix}{}{suffix}", self.bit_width.bits())

@@ -13,10 +13,11 @@ use quant_core::tensor::Dtype;
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
+use crate::entropy;
 use crate::error::Error;
 use crate::outputs::bitsandbytes::quant_map;
 use crate::outputs::dense::first_overflow;
-use crate::outputs::manifest::{QuantizedTensor, Scales};
+use crate::outputs::manifest::{Entropy, QuantizedTensor, Scales};
 use crate::transpose::transposed;
 use crate::work::fault;
 use find::Finder;
@@ -122,8 +123,11 @@ impl DecodedCheckpoint {
         dtype: Dtype,
         device: &Device,
     ) -> Result<AlignedBytes, Error> {
-        let parts: Vec<AlignedBytes> =
+        let mut parts: Vec<AlignedBytes> =
             pieces.iter().map(|&piece| self.checkpoint.read_raw(piece)).collect::<Result<_, _>>()?;
+        if let Some(entropy) = description.entropy {
+            parts[0] = self.packed_codes(tensor, description, entropy, &parts, device)?;
+        }
         let count = description.matrix_count;
         let (rows, columns) = (description.rows, description.columns);
         let matrix_len = rows * columns * dtype.byte_len();
@@ -145,6 +149,24 @@ impl DecodedCheckpoint {
             bytes.copy_from_slice(turned.as_ref().unwrap_or(&matrix));
         }
         Ok(decoded)
+    }
+
+    /// The packed codes of a native tensor whose codes are entropy coded.
+    fn packed_codes(
+        &self,
+        tensor: &DecodedTensor,
+        description: &QuantizedTensor,
+        entropy: Entropy,
+        parts: &[AlignedBytes],
+        device: &Device,
+    ) -> Result<AlignedBytes, Error> {
+        let [words, .., chunks, frequencies] = parts else { unreachable!("the pieces were counted when opened") };
+        let [words, chunks, frequencies] = [words, chunks, frequencies].map(|bytes| bytemuck::cast_slice(bytes));
+        let packed = entropy::packed_codes(description, entropy, words, chunks, frequencies, device.thread_count());
+        let packed = packed.map_err(|error| self.refused(tensor, &error.to_string()))?;
+        let mut bytes = AlignedBytes::zeroed(packed.len());
+        bytes.copy_from_slice(&packed);
+        Ok(bytes)
     }
 
     fn codebooks(&self, tensor: &DecodedTensor, levels: &[f32], width: BitWidth) -> Result<Codebooks, Error> {

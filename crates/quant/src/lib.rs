@@ -15,6 +15,7 @@ pub mod compare;
 pub mod decoded;
 pub mod dequantize;
 pub mod device;
+mod entropy;
 mod error;
 pub mod feedback;
 mod files;

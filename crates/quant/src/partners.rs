@@ -34,6 +34,11 @@ impl Partners {
         Self { gpu, cpu, falls_back, fault: OnceLock::new() }
     }
 
+    /// Threads of the processor.
+    pub fn thread_count(&self) -> usize {
+        self.cpu.thread_count()
+    }
+
     fn either<T>(
         &self,
         on_gpu: impl FnOnce() -> Result<T, GpuError>,

@@ -3,6 +3,7 @@
 //! One thread reads the next tensor while the device quantizes the present one; pieces are written at offsets laid out
 //! beforehand. Resident at any moment: two tensors as stored, and the codes of one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
@@ -11,10 +12,11 @@ use quant_core::recipe::Recipe;
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
+use crate::entropy;
 use crate::error::Error;
 use crate::feedback::ErrorFeedback;
 use crate::files::OutputFiles;
-use crate::outputs::{Subject, Target};
+use crate::outputs::{Subject, Target, gguf};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
 use crate::report::{Circumstances, Report, TensorReport};
@@ -31,6 +33,8 @@ pub struct Options {
     pub selection: Selection,
     /// Whether and how errors of rounding are made up for.
     pub error_feedback: Option<ErrorFeedback>,
+    /// Code the codes of native output to their entropy.
+    pub entropy: bool,
     /// Refuse to leave a wanted tensor dense.
     pub strict: bool,
     /// Continue an unfinished run.
@@ -43,15 +47,25 @@ impl Options {
     /// Native output, default selection, nothing special.
     pub fn new(recipe: Recipe) -> Self {
         let (target, selection) = (Target::Native, Selection::default());
-        Self { recipe, target, selection, error_feedback: None, strict: false, resume: false, overwrite: false }
+        Self {
+            recipe,
+            target,
+            selection,
+            error_feedback: None,
+            entropy: false,
+            strict: false,
+            resume: false,
+            overwrite: false,
+        }
     }
 
     /// What is done to a tensor, in words.
     pub fn method(&self) -> String {
-        match &self.error_feedback {
+        let words = match &self.error_feedback {
             None => self.recipe.to_string(),
             Some(feedback) => format!("{} {}", self.recipe, feedback.words()),
-        }
+        };
+        if self.entropy { words + " entropy-coded" } else { words }
     }
 }
 
@@ -118,6 +132,9 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 }
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
+    if options.entropy && options.target != Target::Native {
+        return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
+    }
     crate::plan::refuse_quantized(checkpoint)?;
     Plan::new(checkpoint, &options.recipe, &options.target, &options.selection, options.strict)
 }
@@ -139,8 +156,12 @@ pub fn run(
     if options.resume
         && let Some(earlier) = Partial::finished_before(output, &identity, checkpoint.tensors().len())?
     {
-        let seconds = earlier.seconds;
-        return Ok(Report::new(earlier.into_reports(), circumstances(seconds)));
+        let mut circumstances = circumstances(earlier.seconds);
+        let reports = earlier.into_reports();
+        if options.entropy {
+            circumstances.output_len_bytes = reports.iter().map(|t| t.sums.stored_bits / 8).sum();
+        }
+        return Ok(Report::new(reports, circumstances));
     }
     crate::places::refuse_collisions(checkpoint, output, options.overwrite)?;
     crate::places::refuse_to_lose(output, &files)?;
@@ -153,10 +174,12 @@ pub fn run(
         Err(error) if error.is_refused_input() => return job.partial.discard().and(Err(error)),
         Err(error) => return Err(error),
     };
-    let seconds = job.seconds();
     files.carry_side_files(checkpoint, job.partial.folder())?;
+    let mut circumstances = circumstances(0.0);
+    let tensors = if options.entropy { job.recode(tensors, &mut circumstances, device)? } else { tensors };
+    circumstances.seconds = job.seconds();
     job.partial.finish(files.single())?;
-    Ok(Report::new(tensors, circumstances(seconds)))
+    Ok(Report::new(tensors, circumstances))
 }
 
 fn circumstances(
@@ -182,10 +205,14 @@ fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity
     let choice: Vec<u8> = plan.actions.iter().map(|a| u8::from(matches!(a, Action::Quantize(_)))).collect();
     let choice = crc32fast::hash(&choice);
     let feedback = options.error_feedback.as_ref().map_or_else(String::new, |f| format!(", {}", f.identity()));
+    let entropy = if options.entropy { ", entropy coded" } else { "" };
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
-        instruction: format!("{} to {:?}, choice of tensors {choice:08x}{feedback}", options.recipe, options.target),
+        instruction: format!(
+            "{} to {:?}, choice of tensors {choice:08x}{feedback}{entropy}",
+            options.recipe, options.target
+        ),
     }
 }
 
@@ -253,6 +280,31 @@ impl Job<'_> {
         Ok(reports.into_iter().map(|r| r.expect("every tensor was found or made")).collect())
     }
 
+    /// Codes what was written to its entropy, and corrects the rates of the reports.
+    fn recode(
+        &mut self,
+        mut tensors: Vec<TensorReport>,
+        circumstances: &mut Circumstances,
+        device: &Device,
+    ) -> Result<Vec<TensorReport>, Error> {
+        let folder = self.partial.folder().to_owned();
+        let mut lens = BTreeMap::new();
+        for name in self.files.safetensors_names() {
+            lens.extend(entropy::recode(&folder.join(name), device.thread_count())?);
+        }
+        for (index, report) in tensors.iter_mut().enumerate() {
+            let Some(len) = lens.get(&report.name) else { continue };
+            circumstances.output_len_bytes -= report.sums.stored_bits / 8;
+            circumstances.output_len_bytes += len;
+            report.set_stored_bits(8 * len);
+            // No checksums: a run that is continued from here makes the packed codes again.
+            let (checksums, seconds) = (Vec::new(), self.seconds());
+            self.partial.record(&Finished { tensor: index, checksums, seconds, report: report.clone() })?;
+        }
+        entropy::recode_index(&folder.join("model.safetensors.index.json"), circumstances.output_len_bytes)?;
+        Ok(tensors)
+    }
+
     fn subject(&self, index: usize) -> Option<Subject<'_>> {
         let Action::Quantize(matrices) = self.plan.actions[index] else { return None };
         Some(Subject { entry: &self.checkpoint.tensors()[index], matrices, recipe: &self.options.recipe })
@@ -273,9 +325,22 @@ impl Job<'_> {
                 })?;
                 (self.files.write(folder, index, &done.pieces)?, done.report)
             }
-            None => (vec![self.files.copy(folder, index, self.checkpoint, index)?], self.dense_report(index)),
+            None => (self.carry_over(index)?, self.dense_report(index)),
         };
         Ok(Finished { tensor: index, checksums, seconds: self.seconds(), report })
+    }
+
+    /// Writes a tensor that is not quantized; returns its checksums.
+    fn carry_over(&self, index: usize) -> Result<Vec<u32>, Error> {
+        let folder = self.partial.folder();
+        let Some(conversion) = &self.plan.conversion else {
+            return Ok(vec![self.files.copy(folder, index, self.checkpoint, index)?]);
+        };
+        let Some(place) = &conversion.places[index] else { return Ok(Vec::new()) };
+        let entry = &self.checkpoint.tensors()[index];
+        let dtype = entry.dtype.float().expect("the plan refused others");
+        let bytes = gguf::dense_bytes(place, &entry.shape, dtype, self.checkpoint.read_samples(index)?);
+        self.files.write(folder, index, &[bytes])
     }
 
     fn dense_report(&self, index: usize) -> TensorReport {

@@ -146,6 +146,12 @@ impl TensorReport {
         Self::quantized(name, shape, dtype, method, sums)
     }
 
+    /// Corrects what is stored for the tensor, and the rate with it.
+    pub(crate) fn set_stored_bits(&mut self, bits: u64) {
+        self.sums.stored_bits = bits;
+        self.rate_bits = self.sums.rate_bits();
+    }
+
     /// Whether the tensor was quantized.
     pub fn is_quantized(&self) -> bool {
         self.reason.is_none()

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
 use crate::feedback::OutputError;
-use crate::outputs::{Subject, Target, dense};
+use crate::outputs::{Subject, Target, dense, hugging_face};
 use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
 use crate::transpose::transposed;
@@ -83,6 +83,10 @@ fn quantize_matrices<B: Backend>(
     let dtype = subject.entry.dtype.float().expect("only float tensors are quantized");
     // A transposed tensor is turned before anything else, so that rows are output channels from here on.
     let bytes = if m.transposed { turned(bytes, m.columns, m.rows, dtype) } else { bytes };
+    let bytes = match m.paired_heads {
+        Some(heads) => hugging_face::in_pairs(&bytes, m.rows, heads),
+        None => bytes,
+    };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
     let mut output_error: Option<OutputError> = None;
     let quantize_one = |(index, bytes): (usize, &[u8])| {
@@ -144,7 +148,11 @@ impl MaybeCopied<'_> {
 /// Where sample `index` of the matrix lies in the tensor as stored.
 fn stored_position(subject: &Subject<'_>, index: usize) -> usize {
     let m = subject.matrices;
-    if m.transposed { index % m.columns * m.rows + index / m.columns } else { index }
+    match m.paired_heads {
+        Some(heads) => hugging_face::row_in_halves(index / m.columns, m.rows / heads) * m.columns + index % m.columns,
+        None if m.transposed => index % m.columns * m.rows + index / m.columns,
+        None => index,
+    }
 }
 
 fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> TensorReport {

@@ -53,6 +53,18 @@ pub struct QuantizedTensor {
     pub group: Group,
     /// How scales are stored.
     pub scales: Scales,
+    /// How codes are entropy coded; packed as they are when absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entropy: Option<Entropy>,
+}
+
+/// How the codes of a tensor are entropy coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entropy {
+    /// Rows whose codes make a chunk; the last chunk of a matrix may have fewer.
+    pub chunk_rows: usize,
+    /// 32-bit words of all chunks.
+    pub word_count: usize,
 }
 
 /// Which samples share a scale, as a file says it.
@@ -109,6 +121,7 @@ impl QuantizedTensor {
                 (Some(_), false) => Scales::F32,
                 (Some(_), true) => Scales::Double,
             },
+            entropy: None,
         }
     }
 

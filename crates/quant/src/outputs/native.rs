@@ -6,11 +6,17 @@ use quant_core::grouping::Grouping;
 use quant_core::quantize::Quantized;
 use safetensors::Dtype;
 
-use super::manifest::{Group, QuantizedTensor, Scales};
+use super::manifest::{Entropy, Group, QuantizedTensor, Scales};
 use super::{Piece, Subject};
 
 /// Packed codes, U8 `[rows, row_bytes]`.
 pub const CODES: &str = "codes";
+/// Entropy-coded codes instead, U32 `[words]`, chunk after chunk.
+pub const WORDS: &str = "codes.words";
+/// Words of each chunk, U32 `[matrices · chunks]`.
+pub const CHUNKS: &str = "codes.chunks";
+/// Frequency of each code over 2²⁴, U32 `[2^bits]`.
+pub const FREQUENCIES: &str = "codes.frequencies";
 /// Levels, F32 `[codebooks, levels]`.
 pub const LEVELS: &str = "levels";
 /// Scales, F32 `[groups]`, or U8 `[groups]` when quantized in their turn.
@@ -40,10 +46,12 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     bit_width.level_count().checked_mul(4)?.checked_mul(tensor.codebook_count)?.checked_mul(count)?;
     weights.checked_mul(8)?;
     let level_shape = [tensor.codebook_count, bit_width.level_count()];
-    let mut pieces = vec![
-        piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
-        piece(LEVELS, Dtype::F32, stacked(count, &level_shape)),
-    ];
+    let codes = match tensor.entropy {
+        None => piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
+        Some(Entropy { chunk_rows: 0, .. }) => return None,
+        Some(entropy) => piece(WORDS, Dtype::U32, vec![entropy.word_count]),
+    };
+    let mut pieces = vec![codes, piece(LEVELS, Dtype::F32, stacked(count, &level_shape))];
     let groups = Grouping::new(tensor.rows, tensor.columns, tensor.group.into()).group_count();
     match tensor.scales {
         Scales::None => {}
@@ -53,6 +61,11 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
             pieces.push(piece(NESTED, Dtype::F32, stacked(count, &[groups.div_ceil(NESTED_LENGTH)])));
             pieces.push(piece(OFFSET, Dtype::F32, stacked(count, &[1])));
         }
+    }
+    if let Some(entropy) = tensor.entropy {
+        pieces.push(piece(CHUNKS, Dtype::U32, vec![count * tensor.rows.div_ceil(entropy.chunk_rows)]));
+        pieces.push(piece(FREQUENCIES, Dtype::U32, vec![bit_width.level_count()]));
+        entropy.word_count.checked_mul(4)?;
     }
     Some(pieces)
 }
