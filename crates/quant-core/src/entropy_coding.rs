@@ -216,6 +216,42 @@ mod tests {
         assert_eq!(coded.decode(), Err(EntropyCodingError::Damaged));
     }
 
+    /// As docs/format.md has it, without the library.
+    fn by_the_specification(coded: &EntropyCoded) -> Vec<u16> {
+        let mut words = coded.words.clone();
+        let mut state = 0u64;
+        for word in [words.pop(), words.pop()].into_iter().flatten() {
+            state = state << 32 | u64::from(word);
+        }
+        let mut decode = || {
+            let low = state % (1 << PRECISION);
+            let (mut code, mut begin) = (0, 0);
+            while low >= begin + u64::from(coded.frequencies[code]) {
+                begin += u64::from(coded.frequencies[code]);
+                code += 1;
+            }
+            state = u64::from(coded.frequencies[code]) * (state >> PRECISION) + low - begin;
+            if state < 1 << 32 {
+                state = words.pop().map_or(state, |word| state << 32 | u64::from(word));
+            }
+            code as u16
+        };
+        let codes = (0..coded.code_count).map(|_| decode()).collect();
+        assert!(words.is_empty() && state == 0, "{state}");
+        codes
+    }
+
+    #[test]
+    fn words_are_what_the_format_says() {
+        for (count, level_count) in [(1, 4), (7, 16), (3000, 16), (3000, 256)] {
+            let codes = geometric(count, level_count, 0.8);
+            let coded = EntropyCoded::encode(&codes, usize::from(level_count)).unwrap();
+            if coded.frequencies.iter().filter(|f| **f > 0).count() > 1 {
+                assert_eq!(by_the_specification(&coded), codes);
+            }
+        }
+    }
+
     #[test]
     fn every_flipped_byte_and_every_cut_is_noticed() {
         let codes = geometric(500, 16, 0.6);
