@@ -81,6 +81,16 @@ fn error_feedback(arguments: &Quantize) -> Result<Option<ErrorFeedback>, Error> 
     Ok(Some(ErrorFeedback { moments, damping: arguments.damping, activation_order: arguments.activation_order }))
 }
 
+/// Moments of other weights of the same sizes are no error: of the same model in another number format they are right.
+fn warn_of_other_weights(checkpoint: &Checkpoint, arguments: &Quantize) -> Result<(), Error> {
+    if let Some(folder) = &arguments.error_feedback
+        && Calibration::open(folder)?.description().model != checkpoint.fingerprint()
+    {
+        eprintln!("warning: {} was made from other weights than {}", folder.display(), checkpoint.path().display());
+    }
+    Ok(())
+}
+
 fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     let options = options(arguments)?;
     let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
@@ -88,6 +98,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     taken.push(&arguments.output);
     json::check_place(arguments.json.as_deref(), &taken)?;
     announce(&checkpoint, arguments, &options);
+    warn_of_other_weights(&checkpoint, arguments)?;
     if arguments.dry_run {
         return dry_run(&checkpoint, arguments, &options);
     }
