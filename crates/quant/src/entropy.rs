@@ -17,7 +17,7 @@ use crate::checkpoint::layout::SafetensorsLayout;
 use crate::checkpoint::{Checkpoint, StoredDtype};
 use crate::error::Error;
 use crate::outputs::manifest::{Entropy, KEY, Manifest, QuantizedTensor};
-use crate::outputs::native::{CHUNKS, CODES, FREQUENCIES, WORDS, stored_pieces};
+use crate::outputs::native::{CHUNK_LEN_MAX, CHUNKS, CODES, FREQUENCIES, WORDS, stored_pieces};
 
 /// Codes of a chunk at least: what a chunk adds, two words of the coder and one of its length, is then below 1e-3 of it.
 const CHUNK_LEN: usize = 1 << 16;
@@ -45,8 +45,10 @@ pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64
     let mut coded: BTreeMap<String, Coded> = BTreeMap::new();
     let mut lens = BTreeMap::new();
     let mut end = 0;
+    // A row longer than a chunk may be stays as it is.
+    let fits = |tensor: &QuantizedTensor| tensor.columns <= CHUNK_LEN_MAX;
     let mut writer = BufWriter::new(&mut spool);
-    for (name, tensor) in &mut manifest.tensors {
+    for (name, tensor) in manifest.tensors.iter_mut().filter(|(_, tensor)| fits(tensor)) {
         let made = code_tensor(&checkpoint, name, tensor, threads, end, &mut |words| {
             writer.write_all(bytemuck::cast_slice(words)).map_err(Error::io("write", &spool_path))
         })?;
@@ -64,19 +66,18 @@ pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64
     Ok(lens)
 }
 
-/// Names the tensors that took the place of codes in the index of a folder's files.
-pub(crate) fn recode_index(path: &Path, data_len: u64) -> Result<(), Error> {
+/// Names what took the place of the codes of tensors `coded` in the index of a folder's files.
+pub(crate) fn recode_index(path: &Path, coded: &BTreeMap<String, u64>, data_len: u64) -> Result<(), Error> {
     if !path.exists() {
         return Ok(());
     }
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
     let mut index: serde_json::Value = serde_json::from_str(&text).expect("an index that was just written");
     let map = index["weight_map"].as_object_mut().expect("an index maps weights");
-    let codes: Vec<String> = map.keys().filter(|name| name.ends_with(&format!(".{CODES}"))).cloned().collect();
-    for name in codes {
-        let (file, stem) = (map.remove(&name).expect("it is there"), name.trim_end_matches(CODES).to_owned());
+    for name in coded.keys() {
+        let file = map.remove(&format!("{name}.{CODES}")).expect("its codes were packed");
         [WORDS, CHUNKS, FREQUENCIES].iter().for_each(|part| {
-            map.insert(format!("{stem}{part}"), file.clone());
+            map.insert(format!("{name}.{part}"), file.clone());
         });
     }
     index["metadata"]["total_size"] = data_len.into();

@@ -301,7 +301,8 @@ impl Job<'_> {
             let (checksums, seconds) = (Vec::new(), self.seconds());
             self.partial.record(&Finished { tensor: index, checksums, seconds, report: report.clone() })?;
         }
-        entropy::recode_index(&folder.join("model.safetensors.index.json"), circumstances.output_len_bytes)?;
+        let index = folder.join("model.safetensors.index.json");
+        entropy::recode_index(&index, &lens, circumstances.output_len_bytes)?;
         Ok(tensors)
     }
 

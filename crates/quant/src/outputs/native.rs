@@ -15,6 +15,8 @@ pub const CODES: &str = "codes";
 pub const WORDS: &str = "codes.words";
 /// Words of each chunk, U32 `[matrices · chunks]`.
 pub const CHUNKS: &str = "codes.chunks";
+/// Codes of a chunk at most: what a file can make its reader allocate for each number that it stores.
+pub const CHUNK_LEN_MAX: usize = 1 << 24;
 /// Frequency of each code over 2²⁴, U32 `[2^bits]`.
 pub const FREQUENCIES: &str = "codes.frequencies";
 /// Levels, F32 `[codebooks, levels]`.
@@ -48,7 +50,9 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     let level_shape = [tensor.codebook_count, bit_width.level_count()];
     let codes = match tensor.entropy {
         None => piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
-        Some(Entropy { chunk_rows: 0, .. }) => return None,
+        Some(Entropy { chunk_rows, .. }) if !(1..=CHUNK_LEN_MAX).contains(&chunk_rows.checked_mul(tensor.columns)?) => {
+            return None;
+        }
         Some(entropy) => piece(WORDS, Dtype::U32, vec![entropy.word_count]),
     };
     let mut pieces = vec![codes, piece(LEVELS, Dtype::F32, stacked(count, &level_shape))];
