@@ -2,14 +2,17 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{model, options, run, run_on, tensor, tree, write_safetensors};
+use common::{model, options, place_of, run, run_on, tensor, tree, write_safetensors};
 use quant::checkpoint::Checkpoint;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
 use quant::outputs::Target;
-use quant::pipeline::Options;
+use quant::pipeline::{self, Options, Progress};
+use quant::report::TensorReport;
 use quant_core::entropy_coding::ideal_bits;
 use quant_core::tensor::Dtype;
 use safetensors::Dtype as Stored;
@@ -71,25 +74,42 @@ fn size_is_that_of_the_entropy_and_the_rate_is_that_of_the_file() {
     }
 }
 
+/// Stops the run when some tensors are done, the way a kill would.
+struct StopAfter(AtomicUsize);
+
+impl Progress for StopAfter {
+    fn finished(&self, _: &TensorReport, _: u64) {
+        assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 1, "stopped on purpose");
+    }
+}
+
 #[test]
 fn a_run_that_is_continued_writes_the_same_bytes() {
     let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    let (whole, output) = (dir.path().join("whole"), dir.path().join("out"));
+    let report = run(&input, &whole, &coded("nf4")).unwrap();
+    let stop = |tensors: usize| {
+        let (checkpoint, device) = (Checkpoint::open(&input).unwrap(), Device::cpu(Some(1)).unwrap());
+        let progress = StopAfter(AtomicUsize::new(tensors));
+        let run = || pipeline::run(&checkpoint, &output, &coded("nf4"), &device, &progress);
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    };
+    // As if it had been killed when one of the two files was coded and the other was not.
+    stop(11);
+    let shard = "model-00001-of-00002.safetensors";
+    std::fs::copy(whole.join(shard), dir.path().join("out.partial").join(shard)).unwrap();
+    let again = run(&input, &output, &Options { resume: true, ..coded("nf4") }).unwrap();
+    assert_eq!(tree(&output), tree(&whole));
+    assert_eq!((again.tensors, again.totals.output_len_bytes), (report.tensors, report.totals.output_len_bytes));
+}
+
+#[test]
+fn other_targets_are_refused() {
+    let dir = tempdir().unwrap();
     let input = one_linear(dir.path());
-    let at = |name: &str| dir.path().join(name);
-    run(&input, &at("whole.safetensors"), &coded("nf4")).unwrap();
-    // A killed run: its codes are packed, and some of the coding is done.
-    run(&input, &at("packed.safetensors"), &options("nf4")).unwrap();
-    let resumed = Options { resume: true, ..coded("nf4") };
-    std::fs::create_dir(at("cut.safetensors.partial")).unwrap();
-    std::fs::copy(at("whole.safetensors"), at("cut.safetensors.partial/cut.safetensors")).unwrap();
-    let journal = at("cut.safetensors.journal");
-    std::fs::write(&journal, "").unwrap();
-    assert!(run(&input, &at("cut.safetensors"), &resumed).is_err(), "an empty journal is not ours");
-    std::fs::remove_dir_all(at("cut.safetensors.partial")).unwrap();
-    std::fs::remove_file(&journal).unwrap();
-    run(&input, &at("cut.safetensors"), &resumed).unwrap();
-    assert_eq!(std::fs::read(at("cut.safetensors")).unwrap(), std::fs::read(at("whole.safetensors")).unwrap());
-    let refused = run(&input, &at("no"), &Options { target: Target::Dense { dtype: None }, ..coded("nf4") });
+    let dense = Options { target: Target::Dense { dtype: None }, ..coded("nf4") };
+    let refused = run(&input, &dir.path().join("no.safetensors"), &dense);
     assert_eq!(refused.unwrap_err().to_string(), "--entropy is for --to native; dense was asked for");
 }
 
@@ -101,16 +121,12 @@ fn damage_to_codes_is_one_clear_error() {
     let output = dir.path().join("coded.safetensors");
     run(&input, &output, &coded("nf4")).unwrap();
     let bytes = std::fs::read(&output).unwrap();
-    let file = Checkpoint::open(&output).unwrap();
     let device = Device::cpu(Some(2)).unwrap();
     let bad = dir.path().join("bad.safetensors");
     for part in ["w.weight.codes.words", "w.weight.codes.chunks", "w.weight.codes.frequencies"] {
-        let entry = file.tensors().iter().find(|t| t.name == part).unwrap();
-        let header = bytes.len() as u64 - file.tensors().iter().map(|t| t.byte_len).sum::<u64>();
-        assert!(entry.offset >= header);
-        for at in entry.offset..entry.offset + entry.byte_len {
+        for at in place_of(&bytes, part) {
             let mut damaged = bytes.clone();
-            damaged[at as usize] ^= 0x5a;
+            damaged[at] ^= 0x5a;
             std::fs::write(&bad, &damaged).unwrap();
             let opened = DecodedCheckpoint::open(&bad).unwrap();
             let error = opened.read(0, Dtype::F32, &device).unwrap_err();

@@ -36,7 +36,7 @@ const PARTS: [(&str, &str); 11] = [
 pub struct Place {
     /// llama.cpp's name.
     pub name: String,
-    /// Heads whose rows go from halves to pairs: [`in_pairs`].
+    /// Heads whose rows go from halves to pairs.
     pub paired_heads: Option<usize>,
 }
 
