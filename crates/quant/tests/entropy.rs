@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{model, options, place_of, run, run_on, tensor, tree, write_safetensors};
 use quant::checkpoint::Checkpoint;
-use quant::decoded::DecodedCheckpoint;
+use quant::decoded::{DecodedCheckpoint, DecodedTensor};
 use quant::device::Device;
 use quant::outputs::Target;
 use quant::pipeline::{self, Options, Progress};
@@ -29,7 +29,12 @@ fn weights(path: &Path) -> Vec<(String, Vec<u8>)> {
     let opened = DecodedCheckpoint::open(path).unwrap();
     let device = Device::cpu(Some(2)).unwrap();
     let float = opened.tensors().iter().enumerate().filter(|(_, t)| t.decoded_dtype.is_some());
-    float.map(|(i, t)| (t.name.clone(), opened.read(i, Dtype::F32, &device).unwrap().to_vec())).collect()
+    let read =
+        |(i, t): (usize, &DecodedTensor)| (t.name.clone(), opened.read(i, Dtype::F32, &device).unwrap().to_vec());
+    let mut weights: Vec<_> = float.map(read).collect();
+    // Words are not where codes were, and tensors come as they are stored.
+    weights.sort();
+    weights
 }
 
 #[test]
@@ -41,8 +46,8 @@ fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
         let plain = run(&input, &at("plain"), &options(preset)).unwrap();
         let report = run_on(&input, &at("coded"), &coded(preset), 1).unwrap();
         run_on(&input, &at("again"), &coded(preset), 7).unwrap();
-        assert_eq!(weights(&at("plain")), weights(&at("coded")), "{preset}");
-        assert_eq!(tree(&at("coded")), tree(&at("again")), "{preset}");
+        assert!(weights(&at("plain")) == weights(&at("coded")), "{preset}");
+        assert!(tree(&at("coded")) == tree(&at("again")), "{preset}");
         assert_eq!(report.totals.codes_hash, plain.totals.codes_hash, "{preset}");
         let index = std::fs::read_to_string(at("coded").join("model.safetensors.index.json")).unwrap();
         assert!(index.contains("codes.words") && !index.contains(".codes\""), "{index}");
@@ -100,7 +105,7 @@ fn a_run_that_is_continued_writes_the_same_bytes() {
     let shard = "model-00001-of-00002.safetensors";
     std::fs::copy(whole.join(shard), dir.path().join("out.partial").join(shard)).unwrap();
     let again = run(&input, &output, &Options { resume: true, ..coded("nf4") }).unwrap();
-    assert_eq!(tree(&output), tree(&whole));
+    assert!(tree(&output) == tree(&whole));
     assert_eq!((again.tensors, again.totals.output_len_bytes), (report.tensors, report.totals.output_len_bytes));
 }
 
