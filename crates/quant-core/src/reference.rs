@@ -2,6 +2,8 @@
 //!
 //! [`Reference`] is itself a [`Backend`], so the conformance suite can be run on it and a caller can use it anywhere.
 
+mod switched;
+
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
@@ -13,6 +15,8 @@ use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
 use crate::transform::{Blocks, Hadamard};
+
+pub use switched::{decode_switched, encode_switched};
 
 /// The scalar backend.
 #[derive(Clone, Copy, Debug, Default)]

@@ -13,8 +13,10 @@ mod block_transform;
 mod cell_statistics;
 mod codes;
 mod decode;
+mod decode_switched;
 mod distortion;
 mod encode;
+mod encode_switched;
 mod encode_with_feedback;
 mod first_not_finite;
 mod fit_rows;
@@ -36,6 +38,7 @@ use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
+use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
 use std::convert::Infallible;
@@ -196,6 +199,29 @@ impl Backend for Cpu {
         level_count: usize,
     ) -> Result<Codebooks, Infallible> {
         Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))
+    }
+
+    fn encode_switched(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &SwitchedEncoding<'_>,
+        weights: Option<&[f32]>,
+        selectors: &mut [u8],
+        packed: &mut [u8],
+    ) -> Result<(), Infallible> {
+        encode_switched::encode_switched(self, matrix, encoding, weights, selectors, packed);
+        Ok(())
+    }
+
+    fn decode_switched(
+        &self,
+        packed: &[u8],
+        selectors: &[u8],
+        encoding: &SwitchedEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), Infallible> {
+        decode_switched::decode_switched(self, packed, selectors, encoding, samples);
+        Ok(())
     }
 
     fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {

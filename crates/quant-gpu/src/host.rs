@@ -55,13 +55,22 @@ pub(crate) fn fit_rows(
     weights: Option<&[f32]>,
     level_count: usize,
 ) -> Codebooks {
-    let columns = matrix.columns();
-    let fit = |row: usize| {
-        let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
-        let samples: Vec<f32> = (0..columns).map(sample).collect();
-        optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
-    };
+    let fit = |row: usize| fit_row(matrix, row, normalisation, weights, level_count);
     Codebooks::from_levels(level_count, parallel(matrix.rows(), fit))
+}
+
+/// Exact 1-D k-means of a row.
+pub(crate) fn fit_row(
+    matrix: Matrix<'_>,
+    row: usize,
+    normalisation: Option<(Grouping, &[f32])>,
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Vec<f32> {
+    let columns = matrix.columns();
+    let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
+    let samples: Vec<f32> = (0..columns).map(sample).collect();
+    optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
 }
 
 /// Weight and weighted sum of the points of each cell, by parts that depend on the shape alone.

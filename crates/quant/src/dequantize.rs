@@ -30,6 +30,7 @@ pub fn run(
 ) -> Result<(), Error> {
     let checkpoint = input.checkpoint();
     refuse_foreign_method(input)?;
+    crate::transformed::expected(checkpoint)?;
     let output = &normalised(output);
     let conversion = conversion(input, output)?;
     let files = match &conversion {

@@ -20,6 +20,7 @@ mod error;
 pub mod feedback;
 mod files;
 pub mod inspect;
+pub mod methods;
 pub mod outputs;
 mod partial;
 #[cfg(feature = "gpu")]
@@ -30,6 +31,8 @@ pub mod plan;
 pub mod report;
 pub mod samples;
 pub mod select;
+pub mod sensitivities;
+pub mod transformed;
 mod transpose;
 mod work;
 

@@ -13,6 +13,7 @@ use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
+use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::Cpu;
@@ -176,6 +177,31 @@ impl Backend for Partners {
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
+    }
+
+    // No kernels for these two on GPUs yet.
+
+    fn encode_switched(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &SwitchedEncoding<'_>,
+        weights: Option<&[f32]>,
+        selectors: &mut [u8],
+        packed: &mut [u8],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.encode_switched(matrix, encoding, weights, selectors, packed));
+        Ok(())
+    }
+
+    fn decode_switched(
+        &self,
+        packed: &[u8],
+        selectors: &[u8],
+        encoding: &SwitchedEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.decode_switched(packed, selectors, encoding, samples));
+        Ok(())
     }
 
     fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {

@@ -21,12 +21,17 @@ use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
 use crate::report::{Circumstances, Report, TensorReport};
 use crate::select::Selection;
+use crate::sensitivities::Sensitivities;
 
 /// Everything a run is told.
 #[derive(Debug)]
 pub struct Options {
     /// How to quantize.
     pub recipe: Recipe,
+    /// Tensors with a recipe of their own.
+    pub exceptions: BTreeMap<String, Recipe>,
+    /// What errors weigh, where that is known.
+    pub sensitivities: Option<Sensitivities>,
     /// What to write.
     pub target: Target,
     /// Which tensors.
@@ -47,8 +52,11 @@ impl Options {
     /// Native output, default selection, nothing special.
     pub fn new(recipe: Recipe) -> Self {
         let (target, selection) = (Target::Native, Selection::default());
+        let (exceptions, sensitivities) = (BTreeMap::new(), None);
         Self {
             recipe,
+            exceptions,
+            sensitivities,
             target,
             selection,
             error_feedback: None,
@@ -59,13 +67,25 @@ impl Options {
         }
     }
 
-    /// What is done to a tensor, in words.
-    pub fn method(&self) -> String {
-        let words = match &self.error_feedback {
-            None => self.recipe.to_string(),
-            Some(feedback) => format!("{} {}", self.recipe, feedback.words()),
+    /// The recipe of tensor `name`.
+    pub fn recipe_of(&self, name: &str) -> &Recipe {
+        self.exceptions.get(name).unwrap_or(&self.recipe)
+    }
+
+    /// The recipe in words, for reports.
+    pub fn recipe_text(&self) -> String {
+        let plan = match self.exceptions.len() {
+            0 => String::new(),
+            n => format!(", and a plan for {n} tensors"),
         };
-        if self.entropy { words + " entropy-coded" } else { words }
+        let weights = self.sensitivities.as_ref().map_or(String::new(), |s| format!(", weighted by {}", s.origin()));
+        format!("{}{plan}{weights}{}", self.recipe, self.suffix())
+    }
+
+    /// What is done to a tensor beside its recipe, in words.
+    pub(crate) fn suffix(&self) -> String {
+        let feedback = self.error_feedback.as_ref().map_or(String::new(), |f| format!(" {}", f.words()));
+        if self.entropy { feedback + " entropy-coded" } else { feedback }
     }
 }
 
@@ -120,10 +140,9 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
                 reason.clone(),
                 *substituted,
             ),
-            Action::Quantize(matrices) => {
-                let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };
-                let bits = options.target.rate_bits(&subject);
-                TensorReport::planned(name, shape, &dtype, options.method(), bits)
+            Action::Quantize(matrices, recipe) => {
+                let bits = options.target.rate_bits(&Subject { entry, matrices: *matrices, recipe });
+                TensorReport::planned(name, shape, &dtype, format!("{recipe}{}", options.suffix()), bits)
             }
         }
     };
@@ -135,8 +154,19 @@ fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
     if options.entropy && options.target != Target::Native {
         return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
     }
+    let mut recipes = options.exceptions.values().chain([&options.recipe]);
+    if options.error_feedback.is_some() && recipes.any(|r| r.switch.is_some() || r.outliers.is_some()) {
+        let why =
+            "--error-feedback rounds to one codebook; groups that choose and weights kept exact have no place in it";
+        return Err(Error::refused(why));
+    }
     crate::plan::refuse_quantized(checkpoint)?;
-    Plan::new(checkpoint, &options.recipe, &options.target, &options.selection, options.strict)
+    crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
+    let plan = Plan::new(checkpoint, options)?;
+    if let Some(sensitivities) = &options.sensitivities {
+        sensitivities.check(checkpoint, &plan)?;
+    }
+    Ok(plan)
 }
 
 /// Quantizes `checkpoint` into `output`: a folder for a folder, a file for a file.
@@ -195,22 +225,26 @@ fn circumstances(
         seconds,
         peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint)
             + options.error_feedback.as_ref().map_or(0, |_| ErrorFeedback::peak_memory_bytes(checkpoint)),
-        recipe: options.method(),
+        recipe: options.recipe_text(),
         target: options.target.name().into(),
         device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
     }
 }
 
 fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity {
-    let choice: Vec<u8> = plan.actions.iter().map(|a| u8::from(matches!(a, Action::Quantize(_)))).collect();
-    let choice = crc32fast::hash(&choice);
+    let text = |action: &Action| match action {
+        Action::Quantize(_, recipe) => recipe.to_string(),
+        Action::Dense { .. } => String::new(),
+    };
+    let choice = crc32fast::hash(plan.actions.iter().map(text).collect::<Vec<_>>().join("\n").as_bytes());
+    let weights = options.sensitivities.as_ref().map_or(String::new(), |s| format!(", {}", s.fingerprint()));
     let feedback = options.error_feedback.as_ref().map_or_else(String::new, |f| format!(", {}", f.identity()));
     let entropy = if options.entropy { ", entropy coded" } else { "" };
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
         instruction: format!(
-            "{} to {:?}, choice of tensors {choice:08x}{feedback}{entropy}",
+            "{} to {:?}, choice of tensors {choice:08x}{weights}{feedback}{entropy}",
             options.recipe, options.target
         ),
     }
@@ -307,8 +341,8 @@ impl Job<'_> {
     }
 
     fn subject(&self, index: usize) -> Option<Subject<'_>> {
-        let Action::Quantize(matrices) = self.plan.actions[index] else { return None };
-        Some(Subject { entry: &self.checkpoint.tensors()[index], matrices, recipe: &self.options.recipe })
+        let Action::Quantize(matrices, recipe) = &self.plan.actions[index] else { return None };
+        Some(Subject { entry: &self.checkpoint.tensors()[index], matrices: *matrices, recipe })
     }
 
     fn tensor(
@@ -321,8 +355,9 @@ impl Job<'_> {
         let (checksums, report) = match self.subject(index) {
             Some(subject) => {
                 let bytes = receiver.recv().expect("the reader sends every tensor or an error")?;
+                let weights = self.options.sensitivities.as_ref().map(|s| s.of(&subject)).transpose()?.flatten();
                 let done = with_backend!(device, backend => {
-                    crate::work::quantize_tensor(backend, self.checkpoint, &subject, self.options, bytes)
+                    crate::work::quantize_tensor(backend, self.checkpoint, &subject, weights.as_deref(), self.options, bytes)
                 })?;
                 (self.files.write(folder, index, &done.pieces)?, done.report)
             }

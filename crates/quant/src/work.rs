@@ -1,13 +1,14 @@
 //! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
 
 use quant_core::backend::Backend;
-use quant_core::quantize::{QuantizeError, Quantized, quantize};
+use quant_core::quantize::{QuantizeError, Quantized, quantize_weighted};
+use quant_core::sensitivity::{WeightedError, Weights};
 use quant_core::tensor::{Dtype, Matrix, Samples};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
-use crate::feedback::OutputError;
+use crate::feedback::{ErrorFeedback, OutputError};
 use crate::outputs::{Subject, Target, dense, hugging_face};
 use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
@@ -39,17 +40,19 @@ impl std::ops::Deref for AlignedOrPlain {
     }
 }
 
-/// Quantizes the tensor whose samples are `bytes`.
+/// Quantizes the tensor whose samples are `bytes`; `weights`, when given, are one for each matrix.
 pub(crate) fn quantize_tensor<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
+    weights: Option<&[Weights]>,
     options: &Options,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, options, bytes)?;
-    let report =
-        TensorReport { method: options.method(), output_error, ..report(subject, &quantized, &options.target) };
+    let feedback = options.error_feedback.as_ref();
+    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, feedback, bytes)?;
+    let report = report(subject, &quantized, &options.target);
+    let report = TensorReport { method: report.method + &options.suffix(), output_error, ..report };
     let target = &options.target;
     let pieces = match target {
         Target::Dense { dtype } => {
@@ -72,11 +75,13 @@ pub(crate) fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
     Error::Device { device: backend.name(), message: error.to_string() }
 }
 
-fn quantize_matrices<B: Backend>(
+/// The matrices of a tensor.
+pub(crate) fn quantize_matrices<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
-    options: &Options,
+    weights: Option<&[Weights]>,
+    feedback: Option<&ErrorFeedback>,
     bytes: AlignedBytes,
 ) -> Result<(Vec<Quantized>, Option<OutputError>), Error> {
     let m = subject.matrices;
@@ -92,7 +97,8 @@ fn quantize_matrices<B: Backend>(
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
         let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
-        let mut quantized = quantize(backend, matrix, subject.recipe).map_err(|error| match error {
+        let quantized = quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe);
+        let mut quantized = quantized.map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
                 let position = index * m.rows * m.columns + stored_position(subject, found.index);
                 Error::NotFinite {
@@ -104,7 +110,7 @@ fn quantize_matrices<B: Backend>(
             }
             QuantizeError::Fault(error) => fault(backend, &error),
         })?;
-        if let Some(feedback) = &options.error_feedback {
+        if let Some(feedback) = feedback {
             let error = feedback.apply(backend, checkpoint, subject.entry, matrix, &mut quantized)?;
             *output_error.get_or_insert_default() += error;
         }
@@ -162,12 +168,21 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
             distortion.merge(&matrix.distortion);
         }
     }
-    let sums = Sums::of(&distortion, target.rate_bits(subject), codes_hash(quantized));
+    let mut sums = Sums::of(&distortion, target.rate_bits(subject), codes_hash(quantized));
+    sums.weighted = weighted(quantized).map(|w| (w.squared_error, w.energy));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
 }
 
-/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes.
+fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {
+    quantized.iter().filter_map(|q| q.weighted).reduce(|mut sum, other| {
+        sum.squared_error += other.squared_error;
+        sum.energy += other.energy;
+        sum
+    })
+}
+
+/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes, selectors, outliers.
 fn codes_hash(quantized: &[Quantized]) -> String {
     let mut hash = Sha256::new();
     for matrix in quantized {
@@ -178,6 +193,14 @@ fn codes_hash(quantized: &[Quantized]) -> String {
             hash.update(value.to_le_bytes());
         }
         hash.update(&matrix.packed);
+        if let Some(switched) = &matrix.switched {
+            switched.row_scales.iter().for_each(|s| hash.update(s.to_le_bytes()));
+            hash.update(&switched.selectors);
+        }
+        if let Some(outliers) = &matrix.outliers {
+            outliers.row_starts.iter().chain(&outliers.columns).for_each(|n| hash.update(n.to_le_bytes()));
+            outliers.values.iter().for_each(|x| hash.update(x.to_le_bytes()));
+        }
     }
     hex(&hash.finalize())
 }

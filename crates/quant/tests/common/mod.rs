@@ -104,8 +104,9 @@ pub fn place_of(file: &[u8], name: &str) -> std::ops::Range<usize> {
     8 + header_len + begin..8 + header_len + end
 }
 
-pub fn options(preset: &str) -> Options {
-    Options::new(Recipe::preset(preset).unwrap())
+/// A run by a recipe in one line, such as a preset.
+pub fn options(recipe: &str) -> Options {
+    Options::new(recipe.parse::<Recipe>().unwrap())
 }
 
 pub fn run(input: &Path, output: &Path, options: &Options) -> Result<Report, Error> {
