@@ -197,7 +197,7 @@ pub(crate) fn layout(checkpoint: &Checkpoint, plan: &Plan, recipe: &Recipe, outp
     check_extension(output)?;
     if let Some(conversion) = &plan.conversion {
         let ggml_type = |(entry, action): (&TensorEntry, &Action)| match (action, entry.dtype.float()) {
-            (Action::Quantize(_), _) => checked_type(recipe),
+            (Action::Quantize(_, recipe), _) => checked_type(recipe),
             (Action::Dense { .. }, dtype) => dense_type(&entry.shape, dtype.unwrap_or(Dtype::F32)),
         };
         let types: Vec<GgmlType> = checkpoint.tensors().iter().zip(&plan.actions).map(ggml_type).collect();
