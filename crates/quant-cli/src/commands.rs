@@ -13,7 +13,6 @@ use quant::report::{Report, rows_by_kind};
 use quant::select::{SKIP_DEFAULTS, Selection};
 use quant::{Error, Recipe};
 use quant_eval::calibration::Calibration;
-use quant_eval::fold;
 
 use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
@@ -77,7 +76,8 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
 
 fn error_feedback(arguments: &Quantize) -> Result<Option<ErrorFeedback>, Error> {
     let Some(folder) = &arguments.error_feedback else { return Ok(None) };
-    if arguments.input.is_dir() && fold::read(&arguments.input)?.is_some() {
+    let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
+    if checkpoint.config().is_some_and(|config| config.get("quant_transform").is_some()) {
         let why = "holds transforms; --error-feedback needs moments of the inputs that its weights see, which no calibration has";
         return Err(Error::Refused(format!("{}: {why}", arguments.input.display())));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quant_core::backend::{Backend, SamplesMut};
 use quant_core::dense::Dense;
-use quant_core::error_feedback::{Feedback, output_error};
+use quant_core::error_feedback::Feedback;
 use quant_core::quantize::Quantized;
 use quant_core::tensor::Matrix;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,12 @@ pub trait Moments: Debug + Send + Sync {
     /// E\[x·xᵀ\] of the inputs of the layer whose weight is `tensor`, symmetric, `columns × columns`; `None` where it is
     /// not known. Another width is for the caller to refuse.
     fn moment(&self, tensor: &str) -> Result<Option<Dense>, Error>;
+
+    /// What rounding with this moment does: [`Feedback`]'s `new`, whose algebra is not in this crate.
+    fn feedback(&self, moment: &Dense, damping: f64, activation_order: bool) -> Result<Feedback, Error>;
+
+    /// tr(E·H·Eᵀ), as `quant_core::error_feedback::output_error` has it.
+    fn output_error(&self, errors: &Dense, moment: &Dense) -> f64;
 
     /// Tells these moments from others, so that a run is only resumed with the same.
     fn fingerprint(&self) -> String;
@@ -82,7 +88,7 @@ impl ErrorFeedback {
             let width = moment.rows();
             return Err(refuse(format!("has {columns} input channels; the calibration saw {width}")));
         }
-        let feedback = Feedback::new(&moment, self.damping, self.activation_order);
+        let feedback = self.moments.feedback(&moment, self.damping, self.activation_order);
         Ok((feedback.map_err(|error| refuse(error.to_string()))?, moment))
     }
 
@@ -97,28 +103,34 @@ impl ErrorFeedback {
     ) -> Result<OutputError, Error> {
         let (feedback, moment) = self.feedback(checkpoint, entry, matrix.columns())?;
         let failed = |e: B::Fault| fault(backend, &e);
-        let nearest = loss(backend, matrix, quantized, &moment).map_err(failed)?;
+        let nearest = self.loss(backend, matrix, quantized, &moment).map_err(failed)?;
         let mut packed = vec![0; quantized.packed.len()];
         backend.encode_with_feedback(matrix, &quantized.encoding(), &feedback, &mut packed).map_err(failed)?;
         quantized.distortion = backend.distortion(matrix, &quantized.encoding(), &packed).map_err(failed)?;
         quantized.packed = packed;
-        let fed_back = loss(backend, matrix, quantized, &moment).map_err(failed)?;
+        let fed_back = self.loss(backend, matrix, quantized, &moment).map_err(failed)?;
         Ok(OutputError { nearest, fed_back })
     }
-}
 
-/// tr((W − Ŵ)·H·(W − Ŵ)ᵀ), some rows at a time.
-fn loss<B: Backend>(backend: &B, matrix: Matrix<'_>, quantized: &Quantized, moment: &Dense) -> Result<f64, B::Fault> {
-    let columns = matrix.columns();
-    let mut decoded = vec![0.0f32; matrix.rows() * columns];
-    quantized.decode(backend, &mut SamplesMut::F32(&mut decoded))?;
-    let of_rows = |(index, decoded): (usize, &[f32])| {
-        let start = index * ROWS * columns;
-        let error = |(at, &q): (usize, &f32)| f64::from(matrix.samples().get(start + at)) - f64::from(q);
-        let errors = decoded.iter().enumerate().map(error).collect();
-        output_error(&Dense::new(decoded.len() / columns, columns, errors), moment)
-    };
-    Ok(decoded.chunks(ROWS * columns).enumerate().map(of_rows).sum())
+    /// tr((W − Ŵ)·H·(W − Ŵ)ᵀ), some rows at a time.
+    fn loss<B: Backend>(
+        &self,
+        backend: &B,
+        matrix: Matrix<'_>,
+        quantized: &Quantized,
+        moment: &Dense,
+    ) -> Result<f64, B::Fault> {
+        let columns = matrix.columns();
+        let mut decoded = vec![0.0f32; matrix.rows() * columns];
+        quantized.decode(backend, &mut SamplesMut::F32(&mut decoded))?;
+        let of_rows = |(index, decoded): (usize, &[f32])| {
+            let start = index * ROWS * columns;
+            let error = |(at, &q): (usize, &f32)| f64::from(matrix.samples().get(start + at)) - f64::from(q);
+            let errors = decoded.iter().enumerate().map(error).collect();
+            self.moments.output_error(&Dense::new(decoded.len() / columns, columns, errors), moment)
+        };
+        Ok(decoded.chunks(ROWS * columns).enumerate().map(of_rows).sum())
+    }
 }
 
 impl std::ops::AddAssign for OutputError {

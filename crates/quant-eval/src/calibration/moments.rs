@@ -3,6 +3,7 @@
 use quant::Error;
 use quant::feedback::Moments;
 use quant_core::dense::Dense;
+use quant_core::error_feedback::{self, Feedback};
 
 use super::Calibration;
 use crate::layer::Input;
@@ -18,16 +19,24 @@ impl Moments for Calibration {
         }
     }
 
+    fn feedback(&self, moment: &Dense, damping: f64, activation_order: bool) -> Result<Feedback, Error> {
+        Feedback::new(moment, damping, activation_order).map_err(|error| crate::refused(error.to_string()))
+    }
+
+    fn output_error(&self, errors: &Dense, moment: &Dense) -> f64 {
+        error_feedback::output_error(errors, moment)
+    }
+
     fn fingerprint(&self) -> String {
-        let tokens: Vec<u8> = self.description.tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
+        let tokens: Vec<u8> = self.description.tokens().iter().flat_map(|t| t.to_le_bytes()).collect();
         let Self { description, .. } = self;
         // FNV-1a (Fowler, Noll and Vo): enough to tell one list of tokens from another.
         let hash =
             tokens.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         format!(
             "{} tokens {hash:016x} in windows of {} on {}",
-            description.tokens.len(),
-            description.context,
+            description.tokens().len(),
+            description.context(),
             description.model
         )
     }
