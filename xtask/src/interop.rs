@@ -23,7 +23,7 @@ pub struct Options {
     /// An unquantized GGUF file to quantize in the check of that name; random weights otherwise
     #[arg(long, value_name = "FILE")]
     gguf: Option<PathBuf>,
-    /// llama.cpp's `llama-simple`: generates greedily from the GGUF file before and after
+    /// llama.cpp's `llama-simple`: generates greedily from GGUF files; compared with transformers where --model is given
     #[arg(long, value_name = "PATH")]
     llama: Option<PathBuf>,
     /// Run this check only; may be repeated
@@ -47,7 +47,7 @@ enum Check {
     Likelihoods,
     /// Quantization speed, ours and that of bitsandbytes, interleaved in one run
     Throughput,
-    /// A GGUF file is read by gguf-py as by us, bit for bit, and by llama.cpp where it is at hand
+    /// GGUF files, out of GGUF files and of folders, are read by gguf-py as by us, bit for bit, and by llama.cpp where it is at hand
     Gguf,
 }
 
@@ -136,7 +136,10 @@ impl Bench {
             }
             Check::Generate => GENERATE_RECIPES.iter().try_for_each(|recipe| self.generate(recipe)),
             Check::Likelihoods => self.likelihoods(),
-            Check::Gguf => GGUF_PRESETS.iter().try_for_each(|preset| self.gguf(preset)),
+            Check::Gguf => {
+                GGUF_PRESETS.iter().try_for_each(|preset| self.gguf(preset))?;
+                self.gguf_of_folder()
+            }
             Check::Throughput => {
                 let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
                 shell::run(&mut shell::cargo(&build))?;
@@ -197,6 +200,29 @@ impl Bench {
                 Ok(())
             }
         }
+    }
+
+    /// A folder as GGUF: dense, and with each preset. Needs a model with a tokenizer, which the generated one lacks.
+    fn gguf_of_folder(&self) -> Result<()> {
+        if !self.model.join("tokenizer.json").is_file() {
+            eprintln!("folders as GGUF were not checked: give a model with a tokenizer.json with --model");
+            return Ok(());
+        }
+        for preset in [&["f32"][..], &GGUF_PRESETS].concat() {
+            let output = self.folder.join(format!("folder-{preset}.gguf"));
+            let dense = self.folder.join(format!("folder-{preset}.safetensors"));
+            let mut quant = Command::new(shell::released("quant"));
+            let quant = match preset {
+                "f32" => quant.arg("dequantize").arg(&self.model).arg(&output).args(["--dtype", "f32"]),
+                _ => quant.arg("quantize").arg(&self.model).arg(&output).args(["--preset", preset, "--to", "gguf"]),
+            };
+            shell::run(quant.arg("--overwrite"))?;
+            let mut quant = Command::new(shell::released("quant"));
+            shell::run(quant.arg("dequantize").arg(&output).arg(&dense).arg("--overwrite"))?;
+            let mut check = self.script("check_gguf_folder.py");
+            shell::run(check.arg(&self.model).args([&output, &dense]).args(&self.llama))?;
+        }
+        Ok(())
     }
 
     fn quantize(&self, name: &str, arguments: &[&str]) -> Result<PathBuf> {

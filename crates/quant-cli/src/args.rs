@@ -74,6 +74,9 @@ Examples:
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
   quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize model model-nf4 --preset nf4 --device auto
+  quant quantize model model-l3 --preset lloyd3 --group row --error-feedback moments --activation-order
+  quant quantize SmolLM2-135M smollm2.gguf --preset iq4_nl --to gguf
+  quant quantize SmolLM2-135M smollm2-l4 --preset lloyd4 --entropy
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
   quant quantize model model-s4 --preset switched4 --weights moments --outliers 0.005
   quant quantize model model-mixed --preset switched4 --rate 3.5 --save-plan plan.json
@@ -103,6 +106,18 @@ pub struct Quantize {
     /// Quantize the scales too: 8 bits each, with one f32 per 256 scales.
     #[arg(long)]
     pub double_quant: bool,
+    /// Make up for errors of rounding with the second moments in C, a folder written by `quant calibrate` on this model.
+    #[arg(long, value_name = "C")]
+    pub error_feedback: Option<PathBuf>,
+    /// With `--error-feedback`, round the columns with the most input energy first.
+    #[arg(long, requires = "error_feedback")]
+    pub activation_order: bool,
+    /// With `--error-feedback`, what is added to the moments, in units of their mean diagonal.
+    #[arg(long, value_name = "EPS", default_value_t = quant_core::error_feedback::DAMPING, requires = "error_feedback", value_parser = damping)]
+    pub damping: f64,
+    /// Code the codes to their entropy (native output): fewer bits, the same weights to the bit.
+    #[arg(long)]
+    pub entropy: bool,
     /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, or a GGUF file for llama.cpp.
     #[arg(long, default_value = "native")]
     pub to: To,
@@ -144,12 +159,13 @@ pub struct Quantize {
 
 /// Turn a quantized checkpoint back into dense weights.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  quant dequantize smollm2-nf4 smollm2-dense --dtype bf16")]
+#[command(after_help = "Example:\n  quant dequantize smollm2-nf4 smollm2-dense --dtype bf16\n  \
+                        quant dequantize smollm2-l3 smollm2-l3.gguf --dtype f16")]
 pub struct Dequantize {
     /// A checkpoint in native or bitsandbytes format.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// Where to write. Must not exist.
+    /// Where to write; a folder of the Llama family also becomes a GGUF file, if OUT ends in .gguf. Must not exist.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
     /// Number format of the decoded tensors; each one's original otherwise. Tensors that are dense stay as they are.
@@ -232,7 +248,7 @@ pub enum To {
     Bitsandbytes,
     /// Decoded weights that any runtime loads.
     Dense,
-    /// A GGUF file for llama.cpp, made of a GGUF file; names, tokenizer and all metadata are kept.
+    /// A GGUF file for llama.cpp, made of a GGUF file, whose names and metadata are kept, or of a folder of the Llama family.
     Gguf,
 }
 
@@ -255,6 +271,10 @@ impl From<Float> for Dtype {
             Float::Bf16 => Self::Bf16,
         }
     }
+}
+
+fn damping(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|x| (0.0..=1e6).contains(x)).ok_or("a number from 0 to 1e6 expected".into())
 }
 
 pub(crate) fn group(text: &str) -> Result<GroupLength, String> {

@@ -6,11 +6,13 @@ use quant::checkpoint::Checkpoint;
 use quant::compare::ComparedTensor;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
+use quant::feedback::ErrorFeedback;
 use quant::outputs::Target;
 use quant::pipeline::{self, Options};
 use quant::report::{Report, rows_by_kind};
 use quant::select::{SKIP_DEFAULTS, Selection};
 use quant::{Error, Recipe};
+use quant_eval::calibration::Calibration;
 
 use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
@@ -64,10 +66,33 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
         sensitivities: arguments.refinement.weights.as_deref().map(methods::sensitivities).transpose()?,
         target,
         selection: Selection::new(&arguments.include, &arguments.exclude, arguments.skip.as_deref())?,
+        error_feedback: error_feedback(arguments)?,
+        entropy: arguments.entropy,
         strict: arguments.strict,
         resume: arguments.resume,
         overwrite: arguments.overwrite,
     })
+}
+
+fn error_feedback(arguments: &Quantize) -> Result<Option<ErrorFeedback>, Error> {
+    let Some(folder) = &arguments.error_feedback else { return Ok(None) };
+    let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
+    if checkpoint.config().is_some_and(|config| config.get("quant_transform").is_some()) {
+        let why = "holds transforms; --error-feedback needs moments of the inputs that its weights see, which no calibration has";
+        return Err(Error::Refused(format!("{}: {why}", arguments.input.display())));
+    }
+    let moments = std::sync::Arc::new(Calibration::open(folder)?);
+    Ok(Some(ErrorFeedback { moments, damping: arguments.damping, activation_order: arguments.activation_order }))
+}
+
+/// Moments of other weights of the same sizes are no error: of the same model in another number format they are right.
+fn warn_of_other_weights(checkpoint: &Checkpoint, arguments: &Quantize) -> Result<(), Error> {
+    if let Some(folder) = &arguments.error_feedback
+        && Calibration::open(folder)?.description().model != checkpoint.fingerprint()
+    {
+        eprintln!("warning: {} was made from other weights than {}", folder.display(), checkpoint.path().display());
+    }
+    Ok(())
 }
 
 fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
@@ -77,6 +102,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     taken.push(&arguments.output);
     json::check_place(arguments.json.as_deref(), &taken)?;
     announce(&checkpoint, arguments, &options);
+    warn_of_other_weights(&checkpoint, arguments)?;
     let device = Device::open(&arguments.device, arguments.threads)?;
     options.exceptions.extend(methods::allocated(&checkpoint, &arguments.refinement, &options, &device)?);
     if arguments.dry_run {

@@ -124,6 +124,16 @@ pub fn report(report: &Report) -> String {
         totals.checkpoint_rate_bits
     );
     let _ = writeln!(text, "time          {:.2} s, {rate:.1} million weights/s", totals.seconds);
+    if let Some(error) = totals.output_error {
+        let fed = report.tensors.iter().filter_map(|t| t.output_error);
+        let (lower, all) = fed.fold((0, 0), |(n, all), e| (n + usize::from(e.fed_back < e.nearest), all + 1));
+        let gain = 10.0 * (error.nearest / error.fed_back).log10();
+        let _ = writeln!(
+            text,
+            "output error  {:.4e} per token, {:.4e} without feedback ({gain:.2} dB); lower in {lower} of {all} tensors",
+            error.fed_back, error.nearest
+        );
+    }
     let peak = totals.peak_memory_bytes.map_or("not told by this system".into(), size);
     let _ = writeln!(text, "peak memory   {peak} of {} promised", size(totals.peak_memory_bound_bytes));
     let _ = writeln!(text, "codes hash    {}", totals.codes_hash);

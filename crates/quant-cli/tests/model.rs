@@ -92,6 +92,40 @@ fn a_transformed_and_quantized_folder_scores_as_the_same_steps_in_one_command() 
 }
 
 #[test]
+fn error_feedback_lowers_the_error_of_outputs_and_says_so() {
+    let stage = Stage::new();
+    let model = model();
+    stage.calibrate("384", "moments");
+    let plain = ["quantize", &model, "plain", "--preset", "lloyd3", "--json", "plain.json"];
+    stage.succeed(&plain);
+    let read = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(stage.path(name)).unwrap()).unwrap() };
+    for (name, order) in [("fed", &[][..]), ("ordered", &["--activation-order"])] {
+        let json = format!("{name}.json");
+        let fed = ["quantize", &model, name, "--preset", "lloyd3", "--error-feedback", "moments", "--json", &json];
+        stage.succeed(&[&fed[..], order].concat());
+        let report = read(&json);
+        let error = |value: &Value, key: &str| value["output_error"][key].as_f64().unwrap();
+        let totals = &report["totals"];
+        assert!(error(totals, "fed_back") < 0.9 * error(totals, "nearest"), "{totals}");
+        let first = &report["tensors"].as_array().unwrap().iter().find(|t| !t["output_error"].is_null()).unwrap();
+        assert!(
+            error(first, "fed_back") > 0.0 && first["method"].as_str().unwrap().contains("error-feedback"),
+            "{first}"
+        );
+        let mse = |report: &Value| report["totals"]["mse"].as_f64().unwrap();
+        assert!(mse(&report) > mse(&read("plain.json")), "single weights are further from their levels");
+    }
+    let refuse = |more: &[&str], words: &[&str]| {
+        stage.refuse(&[&["quantize", &model, "no", "--preset", "lloyd3", "--error-feedback"], more].concat(), words);
+    };
+    refuse(&["plain"], &["not a calibration"]);
+    refuse(&["moments", "--skip", "*norm*"], &["lm_head", "no moments of its inputs", "--exclude"]);
+    stage.succeed(&["transform", &model, "turned", "--method", "hadamard"]);
+    let turned = ["quantize", "turned", "no", "--preset", "lloyd3", "--error-feedback", "moments"];
+    stage.refuse(&turned, &["holds transforms"]);
+}
+
+#[test]
 fn analysis_has_a_table_a_picture_and_the_same_as_json() {
     let stage = Stage::new();
     let model = model();

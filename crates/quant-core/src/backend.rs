@@ -7,6 +7,7 @@
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
 use crate::design::vector::{Points, VectorCells};
+use crate::error_feedback::Feedback;
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
@@ -140,6 +141,25 @@ pub trait Backend {
 
     /// Codes of all samples, packed row by row. Class: exact.
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Self::Fault>;
+
+    /// Codes of all samples, packed row by row, where each column makes up for the errors of those before it; see
+    /// [`crate::error_feedback`]. Class: exact.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: matrices are in host memory.
+    ///
+    /// # Panics
+    ///
+    /// When `feedback` is for another number of columns.
+    fn encode_with_feedback(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &Encoding<'_>,
+        feedback: &Feedback,
+        packed: &mut [u8],
+    ) -> Result<(), Self::Fault> {
+        crate::reference::encode_with_feedback(matrix, encoding, feedback, packed);
+        Ok(())
+    }
 
     /// level · scale of all codes. Class: ≤ 1 ULP, expected 0.
     fn decode(&self, packed: &[u8], encoding: &Encoding<'_>, samples: &mut SamplesMut<'_>) -> Result<(), Self::Fault>;

@@ -6,10 +6,12 @@
 
 pub mod cases;
 pub mod compare;
+mod feedback;
 mod switched;
 mod transforms;
 mod vectors;
 
+pub use feedback::encode_with_feedback;
 pub use switched::{decode_switched, encode_switched};
 pub use transforms::{block_transform, hadamard};
 pub use vectors::vector_cells;
@@ -29,8 +31,8 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows
-            encode_switched decode_switched hadamard block_transform vector_cells);
+            encode_on_thresholds encode_with_feedback decode distortion value_histogram histogram cell_statistics gather
+            fit_rows encode_switched decode_switched hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

@@ -66,30 +66,14 @@ impl EntropyCoded {
         }
         let mut counts = vec![0u64; level_count];
         codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
-        let frequencies = rounded_frequencies(&counts);
-        let mut coded = Self { words: Vec::new(), frequencies, code_count: codes.len() };
-        if let Some((model, used)) = coded.model()? {
-            let mut symbol = vec![0; level_count];
-            used.iter().enumerate().for_each(|(index, &code)| symbol[usize::from(code)] = index);
-            let mut coder = Coder::new();
-            let symbols = codes.iter().map(|&code| symbol[usize::from(code)]);
-            coder.encode_iid_symbols_reverse(symbols, &model).expect("every code that occurs has a frequency");
-            coded.words = coder.into_compressed().expect("a vector takes every word");
-        }
-        Ok(coded)
+        let model = CodeModel::of_counts(&counts)?;
+        let words = model.encode(codes);
+        Ok(Self { words, frequencies: model.frequencies, code_count: codes.len() })
     }
 
     /// The codes.
     pub fn decode(&self) -> Result<Vec<u16>, EntropyCodingError> {
-        let Some((model, used)) = self.model()? else {
-            let only = self.frequencies.iter().position(|&f| f > 0).unwrap_or(0);
-            return Ok(vec![only as u16; self.code_count]);
-        };
-        let mut coder = Coder::from_compressed(self.words.clone()).map_err(|_| EntropyCodingError::Damaged)?;
-        let symbols = coder.decode_iid_symbols(self.code_count, &model);
-        let codes: Result<Vec<u16>, _> = symbols.map(|s| s.map(|s| used[s])).collect();
-        let codes = codes.map_err(|_| EntropyCodingError::Damaged)?;
-        if coder.is_empty() { Ok(codes) } else { Err(EntropyCodingError::Damaged) }
+        CodeModel::of_frequencies(self.frequencies.clone())?.decode(self.words.clone(), self.code_count)
     }
 
     /// Bits of the coded codes.
@@ -101,17 +85,74 @@ impl EntropyCoded {
     pub fn model_bits(&self) -> u64 {
         u64::from(PRECISION) * self.frequencies.len() as u64
     }
+}
 
-    /// The model over the codes that occur, with these codes; none where fewer than two occur.
-    fn model(&self) -> Result<Option<(Model, Vec<u16>)>, EntropyCodingError> {
-        let used: Vec<u16> =
-            (0..self.frequencies.len()).filter(|&k| self.frequencies[k] > 0).map(|k| k as u16).collect();
-        if used.len() < 2 {
-            return Ok(None);
+/// One model for many runs of codes, each coded by itself: what is decoded in parts, or by several at once.
+#[derive(Clone, Debug)]
+pub struct CodeModel {
+    frequencies: Vec<u32>,
+    /// The codes that occur, ascending.
+    used: Vec<u16>,
+    /// Position of each code in `used`.
+    symbols: Vec<usize>,
+    /// None where fewer than two codes occur.
+    model: Option<Model>,
+}
+
+impl CodeModel {
+    /// The model of codes that occur so often.
+    pub fn of_counts(counts: &[u64]) -> Result<Self, EntropyCodingError> {
+        Self::of_frequencies(rounded_frequencies(counts))
+    }
+
+    /// The model that [`Self::frequencies`] describes.
+    pub fn of_frequencies(frequencies: Vec<u32>) -> Result<Self, EntropyCodingError> {
+        let level_count = frequencies.len();
+        if level_count > LEVEL_COUNT_MAX {
+            return Err(EntropyCodingError::LevelCount(level_count));
         }
-        let frequencies = used.iter().map(|&code| self.frequencies[usize::from(code)]);
-        let model = Model::from_nonzero_fixed_point_probabilities(frequencies, false);
-        model.map(|m| Some((m, used))).map_err(|()| EntropyCodingError::Damaged)
+        let sum: u64 = frequencies.iter().map(|&f| u64::from(f)).sum();
+        if sum != 0 && sum != 1 << PRECISION {
+            return Err(EntropyCodingError::Damaged);
+        }
+        let used: Vec<u16> = (0..level_count).filter(|&k| frequencies[k] > 0).map(|k| k as u16).collect();
+        let mut symbols = vec![0; level_count];
+        used.iter().enumerate().for_each(|(index, &code)| symbols[usize::from(code)] = index);
+        let nonzero = used.iter().map(|&code| frequencies[usize::from(code)]);
+        let model = (used.len() > 1).then(|| Model::from_nonzero_fixed_point_probabilities(nonzero, false));
+        let model = model.transpose().map_err(|()| EntropyCodingError::Damaged)?;
+        Ok(Self { frequencies, used, symbols, model })
+    }
+
+    /// Frequency of each code over 2^24; 0 for one that does not occur.
+    pub fn frequencies(&self) -> &[u32] {
+        &self.frequencies
+    }
+
+    /// Codes a run.
+    ///
+    /// # Panics
+    /// When a code is among them that does not occur in the model.
+    pub fn encode<C: Copy + Into<u16>>(&self, codes: &[C]) -> Vec<u32> {
+        let Some(model) = &self.model else { return Vec::new() };
+        let mut coder = Coder::new();
+        let symbols = codes.iter().map(|&code| self.symbols[usize::from(code.into())]);
+        coder.encode_iid_symbols_reverse(symbols, model).expect("every code that occurs has a frequency");
+        coder.into_compressed().expect("a vector takes every word")
+    }
+
+    /// The `count` codes of a run.
+    pub fn decode(&self, words: Vec<u32>, count: usize) -> Result<Vec<u16>, EntropyCodingError> {
+        let Some(model) = &self.model else {
+            let only = self.used.first().copied().unwrap_or(0);
+            return if words.is_empty() { Ok(vec![only; count]) } else { Err(EntropyCodingError::Damaged) };
+        };
+        let mut coder = Coder::from_compressed(words).map_err(|_| EntropyCodingError::Damaged)?;
+        let symbols = coder.decode_iid_symbols(count, model);
+        let codes: Result<Vec<u16>, _> = symbols.map(|s| s.map(|s| self.used[s])).collect();
+        let codes = codes.map_err(|_| EntropyCodingError::Damaged)?;
+        // A coder that has decoded all is as it was before the first code.
+        if coder.is_empty() { Ok(codes) } else { Err(EntropyCodingError::Damaged) }
     }
 }
 
@@ -173,5 +214,56 @@ mod tests {
         let mut coded = EntropyCoded::encode(&geometric(100, 4, 0.5), 4).unwrap();
         coded.frequencies[0] += 1;
         assert_eq!(coded.decode(), Err(EntropyCodingError::Damaged));
+    }
+
+    /// As docs/format.md has it, without the library.
+    fn by_the_specification(coded: &EntropyCoded) -> Vec<u16> {
+        let mut words = coded.words.clone();
+        let mut state = 0u64;
+        for word in [words.pop(), words.pop()].into_iter().flatten() {
+            state = state << 32 | u64::from(word);
+        }
+        let mut decode = || {
+            let low = state % (1 << PRECISION);
+            let (mut code, mut begin) = (0, 0);
+            while low >= begin + u64::from(coded.frequencies[code]) {
+                begin += u64::from(coded.frequencies[code]);
+                code += 1;
+            }
+            state = u64::from(coded.frequencies[code]) * (state >> PRECISION) + low - begin;
+            if state < 1 << 32 {
+                state = words.pop().map_or(state, |word| state << 32 | u64::from(word));
+            }
+            code as u16
+        };
+        let codes = (0..coded.code_count).map(|_| decode()).collect();
+        assert!(words.is_empty() && state == 0, "{state}");
+        codes
+    }
+
+    #[test]
+    fn words_are_what_the_format_says() {
+        for (count, level_count) in [(1, 4), (7, 16), (3000, 16), (3000, 256)] {
+            let codes = geometric(count, level_count, 0.8);
+            let coded = EntropyCoded::encode(&codes, usize::from(level_count)).unwrap();
+            if coded.frequencies.iter().filter(|f| **f > 0).count() > 1 {
+                assert_eq!(by_the_specification(&coded), codes);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_noticed() {
+        let codes = geometric(500, 16, 0.6);
+        let coded = EntropyCoded::encode(&codes, 16).unwrap();
+        for (word, byte) in (0..coded.words.len()).flat_map(|word| (0..4).map(move |byte| (word, byte))) {
+            let mut damaged = coded.clone();
+            damaged.words[word] ^= 0x55 << (8 * byte);
+            assert_eq!(damaged.decode(), Err(EntropyCodingError::Damaged), "byte {byte} of word {word}");
+        }
+        for len in 0..coded.words.len() {
+            let cut = EntropyCoded { words: coded.words[..len].to_vec(), ..coded.clone() };
+            assert_eq!(cut.decode(), Err(EntropyCodingError::Damaged), "cut to {len} words");
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! * [`source`] – what a quantizer is designed for: a density, or samples;
 //! * [`design`] – how a codebook is found;
 //! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
+//! * [`error_feedback`] – rounding that makes up for its errors, given the second moment of the inputs;
 //! * [`grid`] – uniform integer grids fitted to a row or a token;
 //! * [`switched`] – groups that choose among codebooks;
 //! * [`sensitivity`], [`outliers`] – what errors weigh, and which samples are kept exact;
@@ -42,6 +43,7 @@ pub mod design;
 pub mod double_quant;
 #[cfg(feature = "entropy-coding")]
 pub mod entropy_coding;
+pub mod error_feedback;
 pub mod grid;
 pub mod grouping;
 #[cfg(feature = "linear-algebra")]

@@ -3,6 +3,7 @@
 use crate::dense::Dense;
 use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, SelfAdjointEigen};
+use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 
@@ -110,5 +111,14 @@ pub fn solve_lower(lower: &Dense, right: &Dense) -> Dense {
     let (rows, columns) = (right.rows(), right.columns());
     let target = MatMut::from_row_major_slice_mut(out.values_mut(), rows, columns);
     solve_lower_triangular_in_place(view(lower), target, Par::Seq);
+    out
+}
+
+/// L⁻¹ for a lower triangular L.
+pub fn inverse_lower(lower: &Dense) -> Dense {
+    let order = lower.rows();
+    let mut out = Dense::zeros(order, order);
+    let target = MatMut::from_row_major_slice_mut(out.values_mut(), order, order);
+    invert_lower_triangular(target, view(lower), Par::Seq);
     out
 }

@@ -298,6 +298,9 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
+        if self.half_scales && self.codebook == CodebookRule::Integer {
+            return format!("q{}_0", self.bit_width.bits());
+        }
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
             return format!("{SWITCHED}{}", self.bit_width.bits());
         }

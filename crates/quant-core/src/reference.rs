@@ -9,6 +9,7 @@ use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
 use crate::design::vector::{Points, VectorCells};
 use crate::design::{BinSums, Bins, Gathered, fixed_point, optimal};
+use crate::error_feedback::Feedback;
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
@@ -247,6 +248,31 @@ impl Backend for Reference {
             optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
         };
         Ok(Codebooks::from_levels(level_count, (0..matrix.rows()).map(fit)))
+    }
+}
+
+/// Scalar definition of [`Backend::encode_with_feedback`]: w_k ← w_k − (w_j − q_j)·U_jk/U_jj in f64, two roundings each,
+/// column after column; the code is that of w_j rounded to f32.
+pub fn encode_with_feedback(matrix: Matrix<'_>, encoding: &Encoding<'_>, feedback: &Feedback, packed: &mut [u8]) {
+    encoding.assert_consistent();
+    assert_eq!(packed.len(), encoding.codes_len_bytes(), "room for every row");
+    assert_eq!(feedback.width(), matrix.columns(), "feedback for these columns");
+    let (row_len, columns) = (encoding.row_len_bytes(), matrix.columns());
+    for row in 0..matrix.rows() {
+        let codebook = encoding.codebooks.index_of_row(row);
+        let (levels, thresholds) = (encoding.codebooks.levels(codebook), encoding.codebooks.thresholds(codebook));
+        let mut rest: Vec<f64> = (0..columns).map(|c| f64::from(matrix.samples().get(row * columns + c))).collect();
+        let mut codes = vec![0; columns];
+        for (step, &column) in feedback.order().iter().enumerate() {
+            let scale = encoding.scales.map(|s| s[encoding.grouping.index_of(row, column)]);
+            let code = code(flush(rest[column] as f32), scale, thresholds);
+            codes[column] = code as u8;
+            let error = rest[column] - f64::from(decoded(levels[code], scale));
+            for (later, &to) in feedback.order().iter().enumerate().skip(step + 1) {
+                rest[to] -= error * feedback.spread().get(step, later);
+            }
+        }
+        pack_row(&codes, encoding.bit_width, &mut packed[row * row_len..][..row_len]);
     }
 }
 

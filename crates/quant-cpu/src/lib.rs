@@ -17,6 +17,7 @@ mod decode_switched;
 mod distortion;
 mod encode;
 mod encode_switched;
+mod encode_with_feedback;
 mod first_not_finite;
 mod fit_rows;
 mod hadamard;
@@ -33,6 +34,7 @@ use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::{OptimalPartition, fit_points_with};
 use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
+use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
@@ -141,6 +143,17 @@ impl Backend for Cpu {
 
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Infallible> {
         encode::encode(self, matrix, encoding, packed);
+        Ok(())
+    }
+
+    fn encode_with_feedback(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &Encoding<'_>,
+        feedback: &Feedback,
+        packed: &mut [u8],
+    ) -> Result<(), Infallible> {
+        encode_with_feedback::encode_with_feedback(self, matrix, encoding, feedback, packed);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::unfinished::Unfinished;
 use crate::weights::linear_names;
 use crate::{io, refused, tensors};
 
+mod moments;
 mod statistics;
 
 pub use statistics::Statistics;
@@ -344,6 +345,12 @@ impl Calibration {
         let path = self.folder.join(layer_name(index));
         let file = Checkpoint::open(&path)?;
         Input::ALL.iter().map(|input| self.read(&file, &path, *input)).collect()
+    }
+
+    /// The statistics of one input of layer `index`.
+    pub fn input(&self, index: usize, input: Input) -> Result<Statistics, Error> {
+        let path = self.folder.join(layer_name(index));
+        self.read(&Checkpoint::open(&path)?, &path, input)
     }
 
     /// `E[x²]` of the input channels of every linear layer, by its name in Hugging Face folders and by that in GGUF files:

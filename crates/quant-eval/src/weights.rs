@@ -11,7 +11,7 @@ use crate::layer::{Input, Layer, Linear};
 use crate::refused;
 
 /// Hugging Face's name of each linear layer of a decoder layer, and GGUF's.
-const LINEARS: [(&str, &str, &str); 7] = [
+pub(crate) const LINEARS: [(&str, &str, &str); 7] = [
     ("q_proj", "self_attn.q_proj", "attn_q"),
     ("k_proj", "self_attn.k_proj", "attn_k"),
     ("v_proj", "self_attn.v_proj", "attn_v"),

@@ -1,4 +1,4 @@
-//! A quantized checkpoint back to dense weights.
+//! A quantized checkpoint back to dense weights: to what it was, or to a GGUF file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,13 +10,16 @@ use crate::decoded::{DecodedCheckpoint, DecodedTensor};
 use crate::device::Device;
 use crate::error::Error;
 use crate::files::{FilePlan, OutputFiles, single_name};
+use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Piece, dense};
+use crate::outputs::{Piece, dense, gguf};
 use crate::partial::{Identity, Partial};
 use crate::places::{normalised, refuse_collisions, refuse_to_lose};
 
 /// Writes `input` as dense weights to `output`; each tensor in its original dtype, or in `dtype` when given. Tensors
 /// that are dense already are copied bit for bit. `tell` is called with each tensor's name.
+///
+/// A folder becomes a GGUF file when `output` ends in `.gguf`; then `dtype` holds for all matrices, and vectors are f32.
 pub fn run(
     input: &DecodedCheckpoint,
     output: &Path,
@@ -29,7 +32,11 @@ pub fn run(
     refuse_foreign_method(input)?;
     crate::transformed::expected(checkpoint)?;
     let output = &normalised(output);
-    let files = files(input, output, dtype)?;
+    let conversion = conversion(input, output)?;
+    let files = match &conversion {
+        None => files(input, output, dtype)?,
+        Some(conversion) => gguf_files(input, conversion, output, dtype)?,
+    };
     refuse_collisions(checkpoint, output, overwrite)?;
     refuse_to_lose(output, &files)?;
     let identity = Identity {
@@ -42,6 +49,16 @@ pub fn run(
     files.create(partial.folder(), false)?;
     for (index, tensor) in input.tensors().iter().enumerate() {
         tell(tensor);
+        if let Some(conversion) = &conversion {
+            if let Some(place) = &conversion.places[index] {
+                let decoded = decoded_dtype(tensor, dtype);
+                let bytes = input.read(index, decoded, device)?;
+                input.refuse_overflow(index, &bytes, decoded, device)?;
+                let bytes = gguf::dense_bytes(place, &tensor.shape, decoded, bytes);
+                files.write(partial.folder(), index, &[bytes])?;
+            }
+            continue;
+        }
         match tensor.plain() {
             Some(stored) => files.copy(partial.folder(), index, checkpoint, stored).map(|_| ())?,
             None => {
@@ -53,6 +70,45 @@ pub fn run(
     }
     files.carry_side_files(checkpoint, partial.folder())?;
     partial.finish(files.single())
+}
+
+/// How the folder becomes a GGUF file, if it is to.
+fn conversion(input: &DecodedCheckpoint, output: &Path) -> Result<Option<Conversion>, Error> {
+    let checkpoint = input.checkpoint();
+    if checkpoint.source() != Source::Folder || output.extension().is_none_or(|e| e != "gguf") {
+        return Ok(None);
+    }
+    let tensors = input.tensors().iter().map(|t| (t.name.as_str(), t.shape.as_slice()));
+    let conversion = Conversion::new(checkpoint, tensors)?;
+    for (tensor, place) in input.tensors().iter().zip(&conversion.places) {
+        let refuse = |why: &str| {
+            let (path, name, shape) = (checkpoint.path().display(), &tensor.name, &tensor.shape);
+            Err(Error::refused(format!("{path}: tensor \"{name}\": dtype {}, shape {shape:?}: {why}", tensor.dtype)))
+        };
+        let heads = place.as_ref().and_then(|place| place.paired_heads);
+        if heads.is_some_and(|heads| !has_heads(&tensor.shape, heads)) {
+            return refuse("its rows are not those of the heads in config.json");
+        }
+        if place.is_some() && tensor.decoded_dtype.is_none() {
+            return refuse("F32, F16 or BF16 expected");
+        }
+    }
+    Ok(Some(conversion))
+}
+
+fn gguf_files(
+    input: &DecodedCheckpoint,
+    conversion: &Conversion,
+    output: &Path,
+    dtype: Option<Dtype>,
+) -> Result<OutputFiles, Error> {
+    let shapes: Vec<&[usize]> = input.tensors().iter().map(|t| t.shape.as_slice()).collect();
+    let dtype_of = |tensor: &DecodedTensor| dtype.or(tensor.decoded_dtype).unwrap_or(Dtype::F32);
+    let types: Vec<_> = input.tensors().iter().map(|t| gguf::dense_type(&t.shape, dtype_of(t))).collect();
+    // What most of the file is: the format of the largest tensor.
+    let largest = input.tensors().iter().max_by_key(|t| t.shape.iter().product::<usize>());
+    let file_type = gguf::dense_file_type(largest.map_or(Dtype::F32, dtype_of));
+    OutputFiles::of_gguf(gguf::Layout::of_conversion(conversion, &shapes, &types, file_type, output)?, output)
 }
 
 /// Dropping a `quantization_config` that was not decoded would leave a checkpoint that nothing can read.

@@ -76,6 +76,15 @@ impl Device {
         Ok(Self::Cpu(processor(threads)?))
     }
 
+    /// Threads of the processor that work for this device.
+    pub fn thread_count(&self) -> usize {
+        match self {
+            Self::Cpu(cpu) => cpu.thread_count(),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(partners) => partners.thread_count(),
+        }
+    }
+
     /// The device asked for; `threads` is for the processor.
     pub fn open(choice: &DeviceChoice, threads: Option<usize>) -> Result<Self, Error> {
         match choice {

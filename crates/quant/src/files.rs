@@ -92,7 +92,7 @@ impl OutputFiles {
     /// The files of a quantized checkpoint.
     pub fn of_run(checkpoint: &Checkpoint, plan: &Plan, options: &Options, output: &Path) -> Result<Self, Error> {
         if options.target == Target::Gguf {
-            return Ok(Self::of_gguf(gguf::layout(checkpoint, plan, &options.recipe, output)?, file_name(output)?));
+            return Self::of_gguf(gguf::layout(checkpoint, plan, &options.recipe, output)?, output);
         }
         let plans = file_plans(checkpoint, |shard| metadata(checkpoint, plan, options, shard));
         let single = single_name(checkpoint, output)?;
@@ -108,11 +108,12 @@ impl OutputFiles {
     }
 
     /// One GGUF file.
-    fn of_gguf(layout: quant_gguf::FileLayout, name: String) -> Self {
-        let slot = |p: &quant_gguf::TensorPlace| vec![Slot { file: 0, offset: p.offset, len: p.byte_len }];
-        let slots = layout.places.iter().map(slot).collect();
+    pub fn of_gguf(layout: gguf::Layout, output: &Path) -> Result<Self, Error> {
+        let slot = |p: &quant_gguf::TensorPlace| Slot { file: 0, offset: p.offset, len: p.byte_len };
+        let slots = layout.places.iter().map(|place| place.iter().map(slot).collect()).collect();
+        let name = file_name(output)?;
         let files = vec![OutputFile { name: name.clone(), len: layout.byte_len, header: layout.header }];
-        Self { files, slots, texts: vec![], carried: vec![], single: Some(name), keeps_blocks: true }
+        Ok(Self { files, slots, texts: vec![], carried: vec![], single: Some(name), keeps_blocks: true })
     }
 
     /// Carries `side_files` of the source folder over.
@@ -269,6 +270,11 @@ impl OutputFiles {
             fs::write(&path, text).map_err(Error::io("write", &path))?;
         }
         Ok(())
+    }
+
+    /// The safetensors files.
+    pub fn safetensors_names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str()).filter(|_| !self.keeps_blocks)
     }
 
     /// Every file name that the output will have at its top level.

@@ -101,7 +101,7 @@ pub fn measure(
             let (subject, bytes) = (subject(recipe), checkpoint.read_samples(index)?);
             let start = Instant::now();
             let quantized = with_backend!(device, backend => {
-                quantize_matrices(backend, checkpoint, &subject, weights.as_deref(), bytes)
+                quantize_matrices(backend, checkpoint, &subject, weights.as_deref(), None, bytes).map(|(q, _)| q)
             })?;
             let seconds = start.elapsed().as_secs_f64();
             let sum = |of: &dyn Fn(&quant_core::quantize::Quantized) -> f64| quantized.iter().map(of).sum::<f64>();

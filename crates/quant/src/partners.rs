@@ -9,6 +9,7 @@ use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::OptimalPartition;
 use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
+use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
@@ -32,6 +33,11 @@ impl Partners {
     /// With `falls_back`, a fault of the GPU is noted in the name and the processor goes on.
     pub fn new(gpu: Gpu, cpu: Cpu, falls_back: bool) -> Self {
         Self { gpu, cpu, falls_back, fault: OnceLock::new() }
+    }
+
+    /// Threads of the processor.
+    pub fn thread_count(&self) -> usize {
+        self.cpu.thread_count()
     }
 
     fn either<T>(
@@ -212,6 +218,17 @@ impl Backend for Partners {
             || self.gpu.block_transform(&mut rows.borrow_mut(), blocks),
             || certain(self.cpu.block_transform(&mut rows.borrow_mut(), blocks)),
         )
+    }
+
+    fn encode_with_feedback(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &Encoding<'_>,
+        feedback: &Feedback,
+        packed: &mut [u8],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.encode_with_feedback(matrix, encoding, feedback, packed));
+        Ok(())
     }
 
     fn nearest_codevectors(

@@ -12,9 +12,11 @@ use quant_core::recipe::Recipe;
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::device::{Device, with_backend};
+use crate::entropy;
 use crate::error::Error;
+use crate::feedback::ErrorFeedback;
 use crate::files::OutputFiles;
-use crate::outputs::{Subject, Target};
+use crate::outputs::{Subject, Target, gguf};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
 use crate::report::{Circumstances, Report, TensorReport};
@@ -34,6 +36,10 @@ pub struct Options {
     pub target: Target,
     /// Which tensors.
     pub selection: Selection,
+    /// Whether and how errors of rounding are made up for.
+    pub error_feedback: Option<ErrorFeedback>,
+    /// Code the codes of native output to their entropy.
+    pub entropy: bool,
     /// Refuse to leave a wanted tensor dense.
     pub strict: bool,
     /// Continue an unfinished run.
@@ -47,7 +53,18 @@ impl Options {
     pub fn new(recipe: Recipe) -> Self {
         let (target, selection) = (Target::Native, Selection::default());
         let (exceptions, sensitivities) = (BTreeMap::new(), None);
-        Self { recipe, exceptions, sensitivities, target, selection, strict: false, resume: false, overwrite: false }
+        Self {
+            recipe,
+            exceptions,
+            sensitivities,
+            target,
+            selection,
+            error_feedback: None,
+            entropy: false,
+            strict: false,
+            resume: false,
+            overwrite: false,
+        }
     }
 
     /// The recipe of tensor `name`.
@@ -62,7 +79,13 @@ impl Options {
             n => format!(", and a plan for {n} tensors"),
         };
         let weights = self.sensitivities.as_ref().map_or(String::new(), |s| format!(", weighted by {}", s.origin()));
-        format!("{}{plan}{weights}", self.recipe)
+        format!("{}{plan}{weights}{}", self.recipe, self.suffix())
+    }
+
+    /// What is done to a tensor beside its recipe, in words.
+    pub(crate) fn suffix(&self) -> String {
+        let feedback = self.error_feedback.as_ref().map_or(String::new(), |f| format!(" {}", f.words()));
+        if self.entropy { feedback + " entropy-coded" } else { feedback }
     }
 }
 
@@ -119,7 +142,7 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
             ),
             Action::Quantize(matrices, recipe) => {
                 let bits = options.target.rate_bits(&Subject { entry, matrices: *matrices, recipe });
-                TensorReport::planned(name, shape, &dtype, recipe.to_string(), bits)
+                TensorReport::planned(name, shape, &dtype, format!("{recipe}{}", options.suffix()), bits)
             }
         }
     };
@@ -128,6 +151,15 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 }
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
+    if options.entropy && options.target != Target::Native {
+        return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
+    }
+    let mut recipes = options.exceptions.values().chain([&options.recipe]);
+    if options.error_feedback.is_some() && recipes.any(|r| r.switch.is_some() || r.outliers.is_some()) {
+        let why =
+            "--error-feedback rounds to one codebook; groups that choose and weights kept exact have no place in it";
+        return Err(Error::refused(why));
+    }
     crate::plan::refuse_quantized(checkpoint)?;
     crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
     let plan = Plan::new(checkpoint, options)?;
@@ -154,8 +186,12 @@ pub fn run(
     if options.resume
         && let Some(earlier) = Partial::finished_before(output, &identity, checkpoint.tensors().len())?
     {
-        let seconds = earlier.seconds;
-        return Ok(Report::new(earlier.into_reports(), circumstances(seconds)));
+        let mut circumstances = circumstances(earlier.seconds);
+        let reports = earlier.into_reports();
+        if options.entropy {
+            circumstances.output_len_bytes = reports.iter().map(|t| t.sums.stored_bits / 8).sum();
+        }
+        return Ok(Report::new(reports, circumstances));
     }
     crate::places::refuse_collisions(checkpoint, output, options.overwrite)?;
     crate::places::refuse_to_lose(output, &files)?;
@@ -168,10 +204,12 @@ pub fn run(
         Err(error) if error.is_refused_input() => return job.partial.discard().and(Err(error)),
         Err(error) => return Err(error),
     };
-    let seconds = job.seconds();
     files.carry_side_files(checkpoint, job.partial.folder())?;
+    let mut circumstances = circumstances(0.0);
+    let tensors = if options.entropy { job.recode(tensors, &mut circumstances, device)? } else { tensors };
+    circumstances.seconds = job.seconds();
     job.partial.finish(files.single())?;
-    Ok(Report::new(tensors, circumstances(seconds)))
+    Ok(Report::new(tensors, circumstances))
 }
 
 fn circumstances(
@@ -185,7 +223,8 @@ fn circumstances(
         source_len_bytes: checkpoint.tensors().iter().map(|t| t.byte_len).sum(),
         output_len_bytes: files.data_len_bytes(),
         seconds,
-        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint),
+        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint)
+            + options.error_feedback.as_ref().map_or(0, |_| ErrorFeedback::peak_memory_bytes(checkpoint)),
         recipe: options.recipe_text(),
         target: options.target.name().into(),
         device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
@@ -199,10 +238,15 @@ fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity
     };
     let choice = crc32fast::hash(plan.actions.iter().map(text).collect::<Vec<_>>().join("\n").as_bytes());
     let weights = options.sensitivities.as_ref().map_or(String::new(), |s| format!(", {}", s.fingerprint()));
+    let feedback = options.error_feedback.as_ref().map_or_else(String::new, |f| format!(", {}", f.identity()));
+    let entropy = if options.entropy { ", entropy coded" } else { "" };
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
-        instruction: format!("{} to {:?}, choice of tensors {choice:08x}{weights}", options.recipe, options.target),
+        instruction: format!(
+            "{} to {:?}, choice of tensors {choice:08x}{weights}{feedback}{entropy}",
+            options.recipe, options.target
+        ),
     }
 }
 
@@ -270,6 +314,32 @@ impl Job<'_> {
         Ok(reports.into_iter().map(|r| r.expect("every tensor was found or made")).collect())
     }
 
+    /// Codes what was written to its entropy, and corrects the rates of the reports.
+    fn recode(
+        &mut self,
+        mut tensors: Vec<TensorReport>,
+        circumstances: &mut Circumstances,
+        device: &Device,
+    ) -> Result<Vec<TensorReport>, Error> {
+        let folder = self.partial.folder().to_owned();
+        let mut lens = BTreeMap::new();
+        for name in self.files.safetensors_names() {
+            lens.extend(entropy::recode(&folder.join(name), device.thread_count())?);
+        }
+        for (index, report) in tensors.iter_mut().enumerate() {
+            let Some(len) = lens.get(&report.name) else { continue };
+            circumstances.output_len_bytes -= report.sums.stored_bits / 8;
+            circumstances.output_len_bytes += len;
+            report.set_stored_bits(8 * len);
+            // No checksums: a run that is continued from here makes the packed codes again.
+            let (checksums, seconds) = (Vec::new(), self.seconds());
+            self.partial.record(&Finished { tensor: index, checksums, seconds, report: report.clone() })?;
+        }
+        let index = folder.join("model.safetensors.index.json");
+        entropy::recode_index(&index, &lens, circumstances.output_len_bytes)?;
+        Ok(tensors)
+    }
+
     fn subject(&self, index: usize) -> Option<Subject<'_>> {
         let Action::Quantize(matrices, recipe) = &self.plan.actions[index] else { return None };
         Some(Subject { entry: &self.checkpoint.tensors()[index], matrices: *matrices, recipe })
@@ -285,16 +355,28 @@ impl Job<'_> {
         let (checksums, report) = match self.subject(index) {
             Some(subject) => {
                 let bytes = receiver.recv().expect("the reader sends every tensor or an error")?;
-                let (checkpoint, target) = (self.checkpoint, &self.options.target);
                 let weights = self.options.sensitivities.as_ref().map(|s| s.of(&subject)).transpose()?.flatten();
                 let done = with_backend!(device, backend => {
-                    crate::work::quantize_tensor(backend, checkpoint, &subject, weights.as_deref(), target, bytes)
+                    crate::work::quantize_tensor(backend, self.checkpoint, &subject, weights.as_deref(), self.options, bytes)
                 })?;
                 (self.files.write(folder, index, &done.pieces)?, done.report)
             }
-            None => (vec![self.files.copy(folder, index, self.checkpoint, index)?], self.dense_report(index)),
+            None => (self.carry_over(index)?, self.dense_report(index)),
         };
         Ok(Finished { tensor: index, checksums, seconds: self.seconds(), report })
+    }
+
+    /// Writes a tensor that is not quantized; returns its checksums.
+    fn carry_over(&self, index: usize) -> Result<Vec<u32>, Error> {
+        let folder = self.partial.folder();
+        let Some(conversion) = &self.plan.conversion else {
+            return Ok(vec![self.files.copy(folder, index, self.checkpoint, index)?]);
+        };
+        let Some(place) = &conversion.places[index] else { return Ok(Vec::new()) };
+        let entry = &self.checkpoint.tensors()[index];
+        let dtype = entry.dtype.float().expect("the plan refused others");
+        let bytes = gguf::dense_bytes(place, &entry.shape, dtype, self.checkpoint.read_samples(index)?);
+        self.files.write(folder, index, &[bytes])
     }
 
     fn dense_report(&self, index: usize) -> TensorReport {

@@ -4,9 +4,10 @@ use quant_core::quantize::stored_bits;
 use quant_core::rate::StoredBits;
 use quant_core::recipe::Recipe;
 
-use crate::checkpoint::{Checkpoint, StoredDtype, TensorEntry};
+use crate::checkpoint::{Checkpoint, Source, StoredDtype, TensorEntry};
 use crate::error::Error;
 use crate::outputs::dense::plain_dtype;
+use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
 use crate::outputs::{Subject, Target};
 use crate::pipeline::Options;
@@ -22,6 +23,8 @@ pub struct Matrices {
     pub columns: usize,
     /// Whether the tensor is stored `[in, out]`, as GPT-2's Conv1D weights are.
     pub transposed: bool,
+    /// Heads whose rows go from halves to pairs before anything else, as llama.cpp wants query and key rows.
+    pub paired_heads: Option<usize>,
 }
 
 /// What happens to one tensor.
@@ -43,6 +46,8 @@ pub enum Action {
 pub struct Plan {
     /// What happens to each tensor.
     pub actions: Vec<Action>,
+    /// How a Hugging Face folder becomes a GGUF file, where it does.
+    pub conversion: Option<Conversion>,
 }
 
 impl Plan {
@@ -54,7 +59,10 @@ impl Plan {
         check_exceptions(checkpoint, options)?;
         let conv1d = has_conv1d_weights(tensors);
         let actions: Vec<Action> = tensors.iter().map(|t| action(t, options, conv1d)).collect();
-        let plan = Self { actions };
+        let mut plan = Self { actions, conversion: None };
+        if *target == Target::Gguf && checkpoint.source() == Source::Folder {
+            plan.convert(checkpoint)?;
+        }
         if *target != Target::Gguf {
             plan.refuse_undecodable(checkpoint)?;
         }
@@ -70,6 +78,32 @@ impl Plan {
             )));
         }
         Ok(plan)
+    }
+
+    /// Plans the way to GGUF: what llama.cpp does not read is left out, and query and key rows are put in its order.
+    fn convert(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let conversion = Conversion::of(checkpoint)?;
+        for ((action, entry), place) in self.actions.iter_mut().zip(checkpoint.tensors()).zip(&conversion.places) {
+            let paired_heads = place.as_ref().and_then(|place| place.paired_heads);
+            let refuse = |why: String| {
+                Err(Error::refused(format!("{}: tensor \"{}\": {why}", checkpoint.path().display(), entry.name)))
+            };
+            if paired_heads.is_some_and(|heads| !has_heads(&entry.shape, heads)) {
+                return refuse(format!("shape {:?}: its rows are not those of the heads in config.json", entry.shape));
+            }
+            match (action, place) {
+                (Action::Quantize(matrices, _), Some(_)) => matrices.paired_heads = paired_heads,
+                (action, None) => {
+                    *action = Action::Dense { reason: "llama.cpp does not read it".into(), substituted: false };
+                }
+                (Action::Dense { .. }, Some(_)) if entry.dtype.float().is_none() => {
+                    return refuse(format!("dtype {}; F32, F16 or BF16 expected", entry.dtype.name()));
+                }
+                (Action::Dense { .. }, Some(_)) => {}
+            }
+        }
+        self.conversion = Some(conversion);
+        Ok(())
     }
 
     /// A GGUF tensor that no reader decodes cannot be written to safetensors at all.
@@ -110,7 +144,7 @@ impl Plan {
         if reasons.is_empty() {
             return "none at all".into();
         }
-        reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+        reasons.iter().map(|(reason, count)| format!("{count} stay dense ({reason})")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -201,11 +235,11 @@ fn matrices(entry: &TensorEntry, asked_for: bool, conv1d: bool) -> Result<Matric
     match *shape {
         [] | [_] => dense(format!("{}-D", shape.len()), asked_for),
         [rows, columns] if conv1d && is_conv1d_name(&entry.name) => {
-            Ok(Matrices { count: 1, rows: columns, columns: rows, transposed: true })
+            Ok(Matrices { count: 1, rows: columns, columns: rows, transposed: true, paired_heads: None })
         }
-        [rows, columns] => Ok(Matrices { count: 1, rows, columns, transposed: false }),
+        [rows, columns] => Ok(Matrices { count: 1, rows, columns, transposed: false, paired_heads: None }),
         [count, rows, columns] if is_expert_name(&entry.name) => {
-            Ok(Matrices { count, rows, columns, transposed: false })
+            Ok(Matrices { count, rows, columns, transposed: false, paired_heads: None })
         }
         _ => dense(format!("{}-D and not a stack of experts", shape.len()), true),
     }

@@ -4,6 +4,8 @@ use quant_core::measure::{Distortion, entropy_bits, sqnr_db};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::feedback::OutputError;
+
 /// What happened to one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorReport {
@@ -26,6 +28,9 @@ pub struct TensorReport {
     pub weighted_sqnr_db: Option<f64>,
     /// First-order entropy of the codes in bits; absent for dense tensors.
     pub entropy_bits: Option<f64>,
+    /// What error feedback gained, where errors were fed back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_error: Option<OutputError>,
     /// Why a tensor stayed dense.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
@@ -128,6 +133,7 @@ impl TensorReport {
             sqnr_db: sums.sqnr_db(),
             weighted_sqnr_db: sums.weighted_sqnr_db(),
             entropy_bits: sums.entropy_bits(),
+            output_error: None,
             reason: None,
             substituted: false,
             sums,
@@ -154,6 +160,12 @@ impl TensorReport {
         let weight_count = shape.iter().product::<usize>() as u64;
         let sums = Sums { weight_count, stored_bits, ..Sums::default() };
         Self::quantized(name, shape, dtype, method, sums)
+    }
+
+    /// Corrects what is stored for the tensor, and the rate with it.
+    pub(crate) fn set_stored_bits(&mut self, bits: u64) {
+        self.sums.stored_bits = bits;
+        self.rate_bits = self.sums.rate_bits();
     }
 
     /// Whether the tensor was quantized.
@@ -213,6 +225,9 @@ pub struct Totals {
     pub error_max: f64,
     /// First-order entropy of all codes in bits.
     pub entropy_bits: Option<f64>,
+    /// The sum of what error feedback gained, where errors were fed back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_error: Option<OutputError>,
     /// Weights carried over dense.
     pub dense_weight_count: u64,
     /// Bits per weight of the whole output as written, dense tensors included.
@@ -308,8 +323,12 @@ impl Report {
     /// Adds up `tensors`.
     pub fn new(tensors: Vec<TensorReport>, circumstances: Circumstances) -> Self {
         let (mut quantized, mut all) = (Sums::default(), Sums::default());
+        let mut output_error: Option<OutputError> = None;
         for tensor in &tensors {
             all.merge(&tensor.sums);
+            if let Some(error) = tensor.output_error {
+                *output_error.get_or_insert_default() += error;
+            }
             if tensor.is_quantized() {
                 quantized.merge(&tensor.sums);
             }
@@ -322,6 +341,7 @@ impl Report {
             weighted_sqnr_db: quantized.weighted_sqnr_db(),
             error_max: quantized.error_max,
             entropy_bits: quantized.entropy_bits(),
+            output_error,
             dense_weight_count: all.weight_count - quantized.weight_count,
             checkpoint_rate_bits: ratio(8.0 * circumstances.output_len_bytes as f64, all.weight_count),
             source_len_bytes: circumstances.source_len_bytes,

@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
-use crate::outputs::{Subject, Target, dense};
+use crate::feedback::{ErrorFeedback, OutputError};
+use crate::outputs::{Subject, Target, dense, hugging_face};
+use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
 use crate::transpose::transposed;
 
@@ -44,11 +46,14 @@ pub(crate) fn quantize_tensor<B: Backend>(
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
     weights: Option<&[Weights]>,
-    target: &Target,
+    options: &Options,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let quantized = quantize_matrices(backend, checkpoint, subject, weights, bytes)?;
-    let report = report(subject, &quantized, target);
+    let feedback = options.error_feedback.as_ref();
+    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, feedback, bytes)?;
+    let report = report(subject, &quantized, &options.target);
+    let report = TensorReport { method: report.method + &options.suffix(), output_error, ..report };
+    let target = &options.target;
     let pieces = match target {
         Target::Dense { dtype } => {
             let dtype = dense::dtype(subject, *dtype);
@@ -76,17 +81,24 @@ pub(crate) fn quantize_matrices<B: Backend>(
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
     weights: Option<&[Weights]>,
+    feedback: Option<&ErrorFeedback>,
     bytes: AlignedBytes,
-) -> Result<Vec<Quantized>, Error> {
+) -> Result<(Vec<Quantized>, Option<OutputError>), Error> {
     let m = subject.matrices;
     let dtype = subject.entry.dtype.float().expect("only float tensors are quantized");
     // A transposed tensor is turned before anything else, so that rows are output channels from here on.
     let bytes = if m.transposed { turned(bytes, m.columns, m.rows, dtype) } else { bytes };
+    let bytes = match m.paired_heads {
+        Some(heads) => hugging_face::in_pairs(&bytes, m.rows, heads),
+        None => bytes,
+    };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
+    let mut output_error: Option<OutputError> = None;
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
         let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
-        quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe).map_err(|error| match error {
+        let quantized = quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe);
+        let mut quantized = quantized.map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
                 let position = index * m.rows * m.columns + stored_position(subject, found.index);
                 Error::NotFinite {
@@ -97,9 +109,15 @@ pub(crate) fn quantize_matrices<B: Backend>(
                 }
             }
             QuantizeError::Fault(error) => fault(backend, &error),
-        })
+        })?;
+        if let Some(feedback) = feedback {
+            let error = feedback.apply(backend, checkpoint, subject.entry, matrix, &mut quantized)?;
+            *output_error.get_or_insert_default() += error;
+        }
+        Ok(quantized)
     };
-    bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect()
+    let quantized = bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect::<Result<_, Error>>()?;
+    Ok((quantized, output_error))
 }
 
 /// The transpose; takes the original, so that only one of the two outlives it.
@@ -136,7 +154,11 @@ impl MaybeCopied<'_> {
 /// Where sample `index` of the matrix lies in the tensor as stored.
 fn stored_position(subject: &Subject<'_>, index: usize) -> usize {
     let m = subject.matrices;
-    if m.transposed { index % m.columns * m.rows + index / m.columns } else { index }
+    match m.paired_heads {
+        Some(heads) => hugging_face::row_in_halves(index / m.columns, m.rows / heads) * m.columns + index % m.columns,
+        None if m.transposed => index % m.columns * m.rows + index / m.columns,
+        None => index,
+    }
 }
 
 fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> TensorReport {

@@ -71,6 +71,11 @@ fn blocks_replace_weights_and_all_else_is_kept() {
             assert_eq!(before.tensors()[a].dtype, after.tensors()[b].dtype, "{name}");
             assert_eq!(*before.read_raw(a).unwrap(), *after.read_raw(b).unwrap(), "{name}");
         }
+        let listed = quant::inspect::run(&quant::decoded::DecodedCheckpoint::open(&output).unwrap());
+        let listed = listed.tensors.into_iter().find(|t| t.name == "blk.0.ffn_up.weight").unwrap();
+        let rate = 8.0 * ggml_type.block_byte_len() as f64 / 32.0;
+        assert_eq!((listed.method, listed.rate_bits), (format!("ggml {}", ggml_type.name()), rate));
+        assert!(report.totals.recipe.starts_with(&format!("{preset} group 32")), "{}", report.totals.recipe);
         let blocks = after.read_raw(entry(&after, "blk.0.ffn_up.weight")).unwrap();
         assert_eq!(blocks.len(), ROWS * COLUMNS / 32 * ggml_type.block_byte_len());
         let mut decoded = vec![0.0; ROWS * COLUMNS];
@@ -86,6 +91,91 @@ fn blocks_replace_weights_and_all_else_is_kept() {
     }
 }
 
+/// A llama of one layer with 2 query heads of 16 rows and one key head, with a byte-level tokenizer.
+fn llama(folder: &Path) -> PathBuf {
+    use safetensors::Dtype::{BF16, F32};
+    std::fs::create_dir_all(folder).unwrap();
+    let tensors = [
+        common::tensor("model.embed_tokens.weight", BF16, &[8, 64], 1),
+        common::tensor("model.layers.0.self_attn.q_proj.weight", F32, &[32, 64], 2),
+        common::tensor("model.layers.0.self_attn.k_proj.weight", BF16, &[16, 64], 3),
+        common::tensor("model.layers.0.self_attn.k_proj.bias", BF16, &[16], 4),
+        common::tensor("model.layers.0.mlp.down_proj.weight", F32, &[64, 40], 5),
+        common::tensor("model.norm.weight", BF16, &[64], 6),
+        common::tensor("lm_head.weight", BF16, &[8, 64], 7),
+    ];
+    common::write_safetensors(&folder.join("model.safetensors"), &tensors);
+    let config = serde_json::json!({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 40, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 32, "tie_word_embeddings": true});
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let tokenizer = serde_json::json!({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}});
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    folder.to_owned()
+}
+
+#[test]
+fn a_folder_becomes_a_gguf_file_in_llama_cpps_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (llama(&folder.path().join("llama")), folder.path().join("out.gguf"));
+    let report = common::run(&input, &output, &common::to(common::options("q8_0"), Target::Gguf)).unwrap();
+    let (before, after) = (Checkpoint::open(&input).unwrap(), Checkpoint::open(&output).unwrap());
+    let listed: Vec<(&str, String)> = after.tensors().iter().map(|t| (t.name.as_str(), t.dtype.name())).collect();
+    let expected = [
+        ("token_embd.weight", "BF16"),
+        ("blk.0.attn_q.weight", "Q8_0"),
+        ("blk.0.attn_k.weight", "Q8_0"),
+        ("blk.0.attn_k.bias", "F32"),
+        ("blk.0.ffn_down.weight", "F32"),
+        ("output_norm.weight", "F32"),
+    ];
+    let mut sorted: Vec<(&str, &str)> = listed.iter().map(|(name, dtype)| (*name, dtype.as_str())).collect();
+    sorted.sort_by_key(|(name, _)| expected.iter().position(|(known, _)| known == name));
+    assert_eq!(sorted, expected, "a tied head is left out, and so is nothing else");
+    let samples = |checkpoint: &Checkpoint, name: &str| -> Vec<f32> {
+        let index = entry(checkpoint, name);
+        let bytes = checkpoint.read_samples(index).unwrap();
+        let dtype = checkpoint.tensors()[index].dtype.float().unwrap();
+        let samples = quant_core::tensor::Samples::from_bytes(&bytes, dtype).unwrap();
+        (0..samples.len()).map(|i| samples.get(i)).collect()
+    };
+    // Rows 0 and 8 of a head of 16 are neighbours in llama.cpp, then 1 and 9, and so on.
+    let in_pairs = |row: usize| row / 16 * 16 + row % 16 / 2 + row % 2 * 8;
+    let kept = [("model.embed_tokens.weight", "token_embd.weight"), ("model.norm.weight", "output_norm.weight")];
+    kept.iter().for_each(|(from, to)| assert_eq!(samples(&before, from), samples(&after, to), "{to}"));
+    let (bias, written) =
+        (samples(&before, "model.layers.0.self_attn.k_proj.bias"), samples(&after, "blk.0.attn_k.bias"));
+    (0..16).for_each(|row| assert_eq!(written[row], bias[in_pairs(row)], "bias {row}"));
+    for (from, to) in [("q_proj", "attn_q"), ("k_proj", "attn_k")] {
+        let from = samples(&before, &format!("model.layers.0.self_attn.{from}.weight"));
+        let to = samples(&after, &format!("blk.0.{to}.weight"));
+        for (row, written) in to.chunks_exact(64).enumerate() {
+            let exact = &from[in_pairs(row) * 64..][..64];
+            let square = |x: f32| f64::from(x) * f64::from(x);
+            let error: f64 = exact.iter().zip(written).map(|(a, b)| square(a - b)).sum();
+            assert!(error < 1e-3 * exact.iter().map(|&x| square(x)).sum::<f64>(), "row {row}");
+        }
+    }
+    let bytes: u64 = after.tensors().iter().map(|t| t.byte_len).sum();
+    assert_eq!(report.totals.output_len_bytes, bytes);
+}
+
+#[test]
+fn a_sample_that_is_not_finite_is_named_where_the_folder_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = llama(&folder.path().join("llama"));
+    let place = input.join("model.safetensors");
+    let mut bytes = std::fs::read(&place).unwrap();
+    let query = common::place_of(&bytes, "model.layers.0.self_attn.q_proj.weight");
+    let at = 19 * 64 + 5;
+    bytes[query.start + 4 * at..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&place, bytes).unwrap();
+    let options = common::to(common::options("q8_0"), Target::Gguf);
+    let error = common::run(&input, &folder.path().join("out.gguf"), &options).unwrap_err().to_string();
+    assert!(error.contains("q_proj") && error.contains(&at.to_string()), "{error}");
+}
+
 #[test]
 fn what_gguf_cannot_hold_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -98,5 +188,8 @@ fn what_gguf_cannot_hold_is_refused_by_name() {
     refused(&input, "out.gguf", "nf4", "iq4_nl, q4_0 and q8_0");
     refused(&input, "out.safetensors", "iq4_nl", "end OUT in .gguf");
     let model = common::model(folder.path());
-    refused(&model, "out.gguf", "iq4_nl", "needs a .gguf file as IN");
+    refused(&model, "out.gguf", "iq4_nl", "config.json has no usable \"num_hidden_layers\"");
+    let lone = folder.path().join("lone.safetensors");
+    common::write_safetensors(&lone, &[common::tensor("w.weight", safetensors::Dtype::F32, &[8, 64], 1)]);
+    refused(&lone, "out.gguf", "iq4_nl", "a lone safetensors file has no tokenizer");
 }

@@ -171,6 +171,12 @@ pub fn inputs() -> Vec<Input> {
     list
 }
 
+/// Normal samples in rows.
+pub fn normal_rows(rows: usize, columns: usize) -> Input {
+    let mut noise = Noise(columns as u64);
+    Input::new("normal rows", rows, (0..rows * columns).map(|_| noise.normal()).collect())
+}
+
 fn extremes() -> Vec<f32> {
     let small = f32::MIN_POSITIVE;
     let list =

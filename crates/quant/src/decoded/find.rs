@@ -6,7 +6,7 @@ use quant_core::tensor::Dtype;
 use serde_json::Value;
 
 use super::{BitsandbytesState, DecodedTensor, Form, refused};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, StoredDtype};
 use crate::error::Error;
 use crate::outputs::bitsandbytes::TRANSPOSED_KEY;
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor, VERSIONS};
@@ -18,6 +18,14 @@ struct QuantState {
     block_length: usize,
     offset: Option<f32>,
     dtype: Dtype,
+}
+
+/// `dense`, or the name of ggml's blocks.
+fn stored_as(dtype: StoredDtype) -> String {
+    match dtype {
+        StoredDtype::Ggml(blocks) if blocks.block_len() > 1 => format!("ggml {}", blocks.name()),
+        _ => "dense".into(),
+    }
 }
 
 /// Sorts the stored tensors of a checkpoint into logical ones.
@@ -184,7 +192,7 @@ impl<'a> Finder<'a> {
             name: entry.name.clone(),
             shape: entry.shape.clone(),
             dtype: entry.dtype.name(),
-            method: "dense".into(),
+            method: stored_as(entry.dtype),
             stored_len_bytes: entry.byte_len,
             decoded_dtype: entry.dtype.float(),
             shard: entry.shard,

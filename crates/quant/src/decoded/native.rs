@@ -10,10 +10,12 @@ use quant_core::tensor::{Dtype, flush};
 use super::{DecodedCheckpoint, DecodedTensor, decode, double_scales, floats};
 use crate::checkpoint::AlignedBytes;
 use crate::device::{Device, with_backend};
+use crate::entropy;
 use crate::error::Error;
-use crate::outputs::manifest::{QuantizedTensor, Scales};
+use crate::outputs::manifest::{Entropy, QuantizedTensor, Scales};
 use crate::outputs::native::{
-    CODES, LEVELS, NESTED, OFFSET, OUTLIER_COLUMNS, OUTLIER_ROWS, OUTLIER_VALUES, SCALES, SELECTORS, SHAPES, STEPS,
+    CHUNKS, CODES, FREQUENCIES, LEVELS, NESTED, OFFSET, OUTLIER_COLUMNS, OUTLIER_ROWS, OUTLIER_VALUES, SCALES,
+    SELECTORS, SHAPES, STEPS, WORDS,
 };
 use crate::transpose::transposed;
 use crate::work::fault;
@@ -42,7 +44,11 @@ pub(super) fn read(
         let suffix = &stored.tensors()[piece].name[tensor.name.len() + 1..];
         Ok((suffix, stored.read_raw(piece)?))
     };
-    let data: Vec<(&str, AlignedBytes)> = pieces.iter().map(part).collect::<Result<_, Error>>()?;
+    let mut data: Vec<(&str, AlignedBytes)> = pieces.iter().map(part).collect::<Result<_, Error>>()?;
+    if let Some(entropy) = description.entropy {
+        let codes = packed_codes(checkpoint, tensor, description, entropy, &data, device)?;
+        data.push((CODES, codes));
+    }
     let (rows, columns) = (description.rows, description.columns);
     let matrix_len = rows * columns * dtype.byte_len();
     let mut decoded = AlignedBytes::zeroed(description.matrix_count * matrix_len);
@@ -61,6 +67,27 @@ pub(super) fn read(
         bytes.copy_from_slice(turned.as_ref().unwrap_or(&samples));
     }
     Ok(decoded)
+}
+
+/// The packed codes of a tensor whose codes are entropy coded.
+fn packed_codes(
+    checkpoint: &DecodedCheckpoint,
+    tensor: &DecodedTensor,
+    description: &QuantizedTensor,
+    entropy: Entropy,
+    data: &[(&str, AlignedBytes)],
+    device: &Device,
+) -> Result<AlignedBytes, Error> {
+    let part = |suffix: &str| {
+        let (_, bytes) = data.iter().find(|(s, _)| *s == suffix).expect("all parts were found when it was opened");
+        bytemuck::cast_slice::<u8, u32>(bytes)
+    };
+    let (words, chunks, frequencies) = (part(WORDS), part(CHUNKS), part(FREQUENCIES));
+    let packed = entropy::packed_codes(description, entropy, words, chunks, frequencies, device.thread_count());
+    let packed = packed.map_err(|error| checkpoint.refused(tensor, &error.to_string()))?;
+    let mut bytes = AlignedBytes::zeroed(packed.len());
+    bytes.copy_from_slice(&packed);
+    Ok(bytes)
 }
 
 impl Parts<'_> {

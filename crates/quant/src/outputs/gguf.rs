@@ -1,6 +1,8 @@
-//! GGUF as llama.cpp loads it: blocks of IQ4_NL, Q4_0 or Q8_0 under the source's own names and metadata.
+//! GGUF as llama.cpp loads it: blocks of IQ4_NL, Q4_0 or Q8_0, out of a GGUF file or of a Hugging Face folder.
 //!
-//! Tensors that are not quantized are carried over as they are stored, block types that nothing here decodes included.
+//! Out of a GGUF file, names and metadata are the source's own, and tensors that are not quantized are carried over as
+//! they are stored, block types that nothing here decodes included. Out of a folder, [`super::hugging_face`] says what
+//! goes where; matrices that are not quantized keep their number format, vectors become f32.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,15 +12,20 @@ use quant_core::codes::unpack_row;
 use quant_core::grouping::GroupLength;
 use quant_core::quantize::Quantized;
 use quant_core::recipe::{CodebookRule, GGML_BLOCK_LEN, Recipe};
-use quant_gguf::{FileLayout, GgmlType, PlannedTensor, Value, lay_out, metadata_bytes, pack_blocks};
+use quant_core::tensor::{Dtype, Samples};
+use quant_gguf::{FileLayout, GgmlType, PlannedTensor, TensorPlace, Value, lay_out, metadata_bytes, pack_blocks};
 
+use super::hugging_face::{Conversion, Place, in_pairs};
 use super::{Piece, Subject};
-use crate::checkpoint::{Checkpoint, Source, StoredDtype, TensorEntry};
+use crate::checkpoint::{AlignedBytes, Checkpoint, Source, StoredDtype, TensorEntry};
 use crate::error::Error;
 use crate::plan::{Action, Matrices, Plan};
 
 /// Bytes before the metadata: magic, version, two counts.
 const PREAMBLE_LEN: usize = 24;
+
+/// ggml's `GGML_QNT_VERSION`.
+const QUANTIZATION_VERSION: u32 = 2;
 
 /// The block type that holds what `recipe` makes, if one does.
 pub fn ggml_type(recipe: &Recipe) -> Option<GgmlType> {
@@ -42,9 +49,9 @@ fn file_type(ggml_type: GgmlType) -> u32 {
 }
 
 pub(super) fn check_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<(), Error> {
-    if checkpoint.source() != Source::Gguf {
+    if checkpoint.source() == Source::SafetensorsFile {
         let path = checkpoint.path().display();
-        let why = "--to gguf needs a .gguf file as IN; make one of a folder with llama.cpp's convert_hf_to_gguf.py";
+        let why = "--to gguf needs a .gguf file or a model folder as IN; a lone safetensors file has no tokenizer";
         return Err(Error::refused(format!("{path}: {why}")));
     }
     match ggml_type(recipe) {
@@ -87,15 +94,115 @@ pub(super) fn bytes(recipe: &Recipe, quantized: &[Quantized]) -> Vec<u8> {
     blocks
 }
 
+/// A GGUF file to be, and where in it each tensor of the source goes.
+pub(crate) struct Layout {
+    pub header: Vec<u8>,
+    pub byte_len: u64,
+    /// None for a tensor that is left out.
+    pub places: Vec<Option<TensorPlace>>,
+}
+
+impl Layout {
+    fn new(layout: FileLayout, count: usize) -> Self {
+        assert_eq!(layout.places.len(), count, "a place for each tensor");
+        let places = layout.places.into_iter().map(Some).collect();
+        Self { header: layout.header, byte_len: layout.byte_len, places }
+    }
+
+    /// Out of a folder: `types` has one for each tensor; `file_type` says what most of the file is.
+    pub fn of_conversion(
+        conversion: &Conversion,
+        shapes: &[&[usize]],
+        types: &[GgmlType],
+        file_type: u32,
+        output: &Path,
+    ) -> Result<Self, Error> {
+        check_extension(output)?;
+        let mut metadata = conversion.metadata.clone();
+        metadata.push(("general.file_type".into(), Value::U32(file_type)));
+        metadata.push(("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)));
+        let divisors = conversion.rope_divisors.as_deref();
+        let extra = divisors.map(|d| planned("rope_freqs.weight", &[d.len()], GgmlType::F32));
+        let each = conversion.places.iter().zip(shapes).zip(types);
+        let named = each.filter_map(|((place, shape), t)| place.as_ref().map(|p| planned(&p.name, shape, *t)));
+        let tensors: Vec<PlannedTensor> = extra.into_iter().chain(named).collect();
+        let laid_out = lay_out(&metadata, &tensors);
+        let mut laid_out = laid_out.map_err(|error| Error::refused(format!("{}: {error}", output.display())))?;
+        if let Some(divisors) = divisors {
+            // The first tensor's data are known now, and go with the header.
+            laid_out.header.resize(laid_out.places.remove(0).offset as usize, 0);
+            laid_out.header.extend(divisors.iter().flat_map(|d| d.to_le_bytes()));
+        }
+        let mut places = laid_out.places.into_iter();
+        let places = conversion.places.iter().map(|p| p.as_ref().and_then(|_| places.next())).collect();
+        Ok(Self { header: laid_out.header, byte_len: laid_out.byte_len, places })
+    }
+}
+
+fn planned(name: &str, shape: &[usize], ggml_type: GgmlType) -> PlannedTensor {
+    PlannedTensor { name: name.into(), shape: shape.into(), ggml_type }
+}
+
+fn check_extension(output: &Path) -> Result<(), Error> {
+    match output.extension() {
+        Some(extension) if extension == "gguf" => Ok(()),
+        _ => Err(Error::refused(format!("{}: the output is a GGUF file; end OUT in .gguf", output.display()))),
+    }
+}
+
+/// The type of a tensor that is carried over from a folder: vectors are f32 to llama.cpp.
+pub(crate) fn dense_type(shape: &[usize], dtype: Dtype) -> GgmlType {
+    match dtype {
+        _ if shape.len() < 2 => GgmlType::F32,
+        Dtype::F32 => GgmlType::F32,
+        Dtype::F16 => GgmlType::F16,
+        Dtype::Bf16 => GgmlType::BF16,
+    }
+}
+
+/// Bytes of a tensor of a folder that is carried over.
+pub(super) fn carried_len_bytes(entry: &TensorEntry) -> u64 {
+    let dtype = entry.dtype.float().unwrap_or(Dtype::F32);
+    (entry.sample_count() * dense_type(&entry.shape, dtype).block_byte_len()) as u64
+}
+
+/// A tensor of a folder as it is carried over: decoded `bytes` in `dtype`, of which vectors become f32.
+pub(crate) fn dense_bytes(place: &Place, shape: &[usize], dtype: Dtype, bytes: AlignedBytes) -> AlignedBytes {
+    let bytes = match place.paired_heads {
+        Some(heads) => in_pairs(&bytes, shape[0], heads),
+        None => bytes,
+    };
+    if shape.len() >= 2 || dtype == Dtype::F32 {
+        return bytes;
+    }
+    let samples = Samples::from_bytes(&bytes, dtype).expect("the buffer is aligned");
+    let mut wide = AlignedBytes::zeroed(4 * samples.len());
+    for (i, out) in wide.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        *out = samples.get(i).to_le_bytes();
+    }
+    wide
+}
+
+/// `general.file_type` of a file without blocks.
+pub(crate) fn dense_file_type(dtype: Dtype) -> u32 {
+    match dtype {
+        Dtype::F32 => 0,
+        Dtype::F16 => 1,
+        Dtype::Bf16 => 32,
+    }
+}
+
 /// Where everything goes in the file.
-pub(crate) fn layout(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    recipe: &Recipe,
-    output: &Path,
-) -> Result<FileLayout, Error> {
-    if output.extension().is_none_or(|e| e != "gguf") {
-        return Err(Error::refused(format!("{}: the output is a GGUF file; end OUT in .gguf", output.display())));
+pub(crate) fn layout(checkpoint: &Checkpoint, plan: &Plan, recipe: &Recipe, output: &Path) -> Result<Layout, Error> {
+    check_extension(output)?;
+    if let Some(conversion) = &plan.conversion {
+        let ggml_type = |(entry, action): (&TensorEntry, &Action)| match (action, entry.dtype.float()) {
+            (Action::Quantize(_, recipe), _) => checked_type(recipe),
+            (Action::Dense { .. }, dtype) => dense_type(&entry.shape, dtype.unwrap_or(Dtype::F32)),
+        };
+        let types: Vec<GgmlType> = checkpoint.tensors().iter().zip(&plan.actions).map(ggml_type).collect();
+        let shapes: Vec<&[usize]> = checkpoint.tensors().iter().map(|t| t.shape.as_slice()).collect();
+        return Layout::of_conversion(conversion, &shapes, &types, file_type(checked_type(recipe)), output);
     }
     let tensor = |(entry, action): (&TensorEntry, &Action)| PlannedTensor {
         name: entry.name.clone(),
@@ -108,7 +215,9 @@ pub(crate) fn layout(
     };
     let tensors: Vec<PlannedTensor> = checkpoint.tensors().iter().zip(&plan.actions).map(tensor).collect();
     let metadata = metadata(checkpoint, checked_type(recipe))?;
-    lay_out(&metadata, &tensors).map_err(|error| Error::refused(format!("{}: {error}", output.display())))
+    let laid_out = lay_out(&metadata, &tensors);
+    let laid_out = laid_out.map_err(|error| Error::refused(format!("{}: {error}", output.display())))?;
+    Ok(Layout::new(laid_out, tensors.len()))
 }
 
 /// The source's entries, with what the new types change.
@@ -116,7 +225,7 @@ fn metadata(checkpoint: &Checkpoint, ggml_type: GgmlType) -> Result<Vec<(String,
     let source = checkpoint.gguf_metadata().expect("the source is a GGUF file");
     refuse_lossy(checkpoint, source)?;
     let mut metadata = source.to_vec();
-    let changed = [("general.file_type", file_type(ggml_type)), ("general.quantization_version", 2)];
+    let changed = [("general.file_type", file_type(ggml_type)), ("general.quantization_version", QUANTIZATION_VERSION)];
     for (key, value) in changed {
         match metadata.iter_mut().find(|(candidate, _)| candidate == key) {
             Some((_, old)) => *old = Value::U32(value),

@@ -60,6 +60,9 @@ pub struct QuantizedTensor {
     /// Samples of each matrix that are stored exact.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub outlier_count: usize,
+    /// How codes are entropy coded; packed as they are when absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entropy: Option<Entropy>,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -81,6 +84,15 @@ impl StoredSwitch {
         let Self { step_bits, shape_bits } = self;
         (1..=8).contains(&step_bits.checked_add(shape_bits)?).then_some(Switch { step_bits, shape_bits })
     }
+}
+
+/// How the codes of a tensor are entropy coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entropy {
+    /// Rows whose codes make a chunk; the last chunk of a matrix may have fewer.
+    pub chunk_rows: usize,
+    /// 32-bit words of all chunks.
+    pub word_count: usize,
 }
 
 /// Which samples share a scale, as a file says it.
@@ -150,6 +162,7 @@ impl QuantizedTensor {
                 (Some(_), false) => Scales::F32,
                 (Some(_), true) => Scales::Double,
             },
+            entropy: None,
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod bitsandbytes;
 pub mod dense;
 pub mod gguf;
+pub mod hugging_face;
 pub mod manifest;
 pub mod native;
 
@@ -10,7 +11,7 @@ use quant_core::quantize::Quantized;
 use quant_core::recipe::Recipe;
 use quant_core::tensor::Dtype;
 
-use crate::checkpoint::{Checkpoint, Source, TensorEntry};
+use crate::checkpoint::{Checkpoint, Source, StoredDtype, TensorEntry};
 use crate::error::Error;
 use crate::plan::Matrices;
 
@@ -117,9 +118,14 @@ impl Target {
         8 * pieces.iter().map(|piece| piece.byte_len() as u64).sum::<u64>()
     }
 
-    /// Bytes that a tensor takes when it is carried over: GGUF keeps its blocks, all others hold them decoded.
+    /// Bytes that a tensor takes when it is carried over: GGUF keeps its blocks, all others hold them decoded; in GGUF,
+    /// vectors are f32.
     pub fn carried_len_bytes(&self, entry: &TensorEntry) -> u64 {
-        if *self == Self::Gguf { entry.byte_len } else { dense::carried_len_bytes(entry) }
+        match (self, entry.dtype) {
+            (Self::Gguf, StoredDtype::Safetensors(_)) => gguf::carried_len_bytes(entry),
+            (Self::Gguf, StoredDtype::Ggml(_)) => entry.byte_len,
+            _ => dense::carried_len_bytes(entry),
+        }
     }
 
     /// The data of those pieces; native and bitsandbytes re-order codes and scales, dense needs [`dense::bytes`].

@@ -9,11 +9,19 @@ use quant_core::quantize::Quantized;
 use quant_core::switched::Switched;
 use safetensors::Dtype;
 
-use super::manifest::{Group, QuantizedTensor, Scales};
+use super::manifest::{Entropy, Group, QuantizedTensor, Scales};
 use super::{Piece, Subject};
 
 /// Packed codes, U8 `[rows, row_bytes]`.
 pub const CODES: &str = "codes";
+/// Entropy-coded codes instead, U32 `[words]`, chunk after chunk.
+pub const WORDS: &str = "codes.words";
+/// Words of each chunk, U32 `[matrices · chunks]`.
+pub const CHUNKS: &str = "codes.chunks";
+/// Codes of a chunk at most: what a file can make its reader allocate for each number that it stores.
+pub const CHUNK_LEN_MAX: usize = 1 << 24;
+/// Frequency of each code over 2²⁴, U32 `[2^bits]`.
+pub const FREQUENCIES: &str = "codes.frequencies";
 /// Levels, F32 `[codebooks, levels]`.
 pub const LEVELS: &str = "levels";
 /// Scales, F32 `[groups]`, or U8 `[groups]` when quantized in their turn.
@@ -63,7 +71,14 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     row_len.checked_mul(tensor.rows)?.checked_mul(count)?;
     bit_width.level_count().checked_mul(4)?.checked_mul(tensor.codebook_count)?.checked_mul(count)?;
     weights.checked_mul(8)?;
-    let mut pieces = vec![piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len]))];
+    let codes = match tensor.entropy {
+        None => piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
+        Some(Entropy { chunk_rows, .. }) if !(1..=CHUNK_LEN_MAX).contains(&chunk_rows.checked_mul(tensor.columns)?) => {
+            return None;
+        }
+        Some(entropy) => piece(WORDS, Dtype::U32, vec![entropy.word_count]),
+    };
+    let mut pieces = vec![codes];
     let grouping = Grouping::new(tensor.rows, tensor.columns, tensor.group.into());
     let groups = grouping.group_count();
     let level_shape = stacked(count, &[tensor.codebook_count, bit_width.level_count()]);
@@ -93,6 +108,11 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
         pieces.push(piece(OUTLIER_ROWS, Dtype::U32, stacked(count, &[tensor.rows + 1])));
         pieces.push(piece(OUTLIER_COLUMNS, column_dtype, outliers.clone()));
         pieces.push(piece(OUTLIER_VALUES, float_dtype(&tensor.decoded_dtype)?, outliers));
+    }
+    if let Some(entropy) = tensor.entropy {
+        pieces.push(piece(CHUNKS, Dtype::U32, vec![count * tensor.rows.div_ceil(entropy.chunk_rows)]));
+        pieces.push(piece(FREQUENCIES, Dtype::U32, vec![bit_width.level_count()]));
+        entropy.word_count.checked_mul(4)?;
     }
     Some(pieces)
 }

@@ -97,6 +97,13 @@ pub fn model(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
+/// Where the data of tensor `name` lie in a safetensors file.
+pub fn place_of(file: &[u8], name: &str) -> std::ops::Range<usize> {
+    let (header_len, header) = safetensors::SafeTensors::read_metadata(file).unwrap();
+    let (begin, end) = header.info(name).unwrap().data_offsets;
+    8 + header_len + begin..8 + header_len + end
+}
+
 /// A run by a recipe in one line, such as a preset.
 pub fn options(recipe: &str) -> Options {
     Options::new(recipe.parse::<Recipe>().unwrap())

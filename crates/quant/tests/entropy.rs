@@ -1,0 +1,147 @@
+//! Entropy-coded files: the same weights to the bit, at the entropy of their codes, and no damage that goes unnoticed.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{model, options, place_of, run, run_on, tensor, tree, write_safetensors};
+use quant::checkpoint::Checkpoint;
+use quant::decoded::{DecodedCheckpoint, DecodedTensor};
+use quant::device::Device;
+use quant::outputs::Target;
+use quant::pipeline::{self, Options, Progress};
+use quant::report::TensorReport;
+use quant_core::entropy_coding::ideal_bits;
+use quant_core::tensor::Dtype;
+use safetensors::Dtype as Stored;
+use tempfile::tempdir;
+
+const PRESETS: [&str; 5] = ["nf4", "int8", "lloyd3", "kmeans4-row", "nf2"];
+
+fn coded(preset: &str) -> Options {
+    Options { entropy: true, ..options(preset) }
+}
+
+/// All weights, by name.
+fn weights(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let opened = DecodedCheckpoint::open(path).unwrap();
+    let device = Device::cpu(Some(2)).unwrap();
+    let float = opened.tensors().iter().enumerate().filter(|(_, t)| t.decoded_dtype.is_some());
+    let read =
+        |(i, t): (usize, &DecodedTensor)| (t.name.clone(), opened.read(i, Dtype::F32, &device).unwrap().to_vec());
+    let mut weights: Vec<_> = float.map(read).collect();
+    // Words are not where codes were, and tensors come as they are stored.
+    weights.sort();
+    weights
+}
+
+#[test]
+fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    for preset in PRESETS {
+        let at = |suffix: &str| dir.path().join(format!("{preset}-{suffix}"));
+        let plain = run(&input, &at("plain"), &options(preset)).unwrap();
+        let report = run_on(&input, &at("coded"), &coded(preset), 1).unwrap();
+        run_on(&input, &at("again"), &coded(preset), 7).unwrap();
+        assert!(weights(&at("plain")) == weights(&at("coded")), "{preset}");
+        assert!(tree(&at("coded")) == tree(&at("again")), "{preset}");
+        assert_eq!(report.totals.codes_hash, plain.totals.codes_hash, "{preset}");
+        let index = std::fs::read_to_string(at("coded").join("model.safetensors.index.json")).unwrap();
+        assert!(index.contains("codes.words") && !index.contains(".codes\""), "{index}");
+    }
+}
+
+/// One linear of 512 × 1024 in a file of its own.
+fn one_linear(folder: &Path) -> PathBuf {
+    let path = folder.join("linear.safetensors");
+    write_safetensors(&path, &[tensor("w.weight", Stored::F32, &[512, 1024], 3)]);
+    path
+}
+
+#[test]
+fn size_is_that_of_the_entropy_and_the_rate_is_that_of_the_file() {
+    let dir = tempdir().unwrap();
+    let input = one_linear(dir.path());
+    for preset in ["lloyd4", "nf3", "kmeans3-row", "int8"] {
+        let output = dir.path().join(format!("{preset}.safetensors"));
+        let report = run(&input, &output, &coded(preset)).unwrap();
+        let sums = &report.tensors[0].sums;
+        let file = Checkpoint::open(&output).unwrap();
+        let stored: u64 = file.tensors().iter().map(|t| t.byte_len).sum();
+        assert_eq!((sums.stored_bits, report.totals.output_len_bytes), (8 * stored, stored), "{preset}");
+        let codes: u64 = file.tensors().iter().filter(|t| t.name.contains(".codes.")).map(|t| t.byte_len).sum();
+        let ideal = ideal_bits(&sums.code_counts) + 32.0 * sums.code_counts.len() as f64;
+        let ratio = 8.0 * codes as f64 / ideal;
+        assert!((1.0..1.005).contains(&ratio), "{preset}: {ratio} of n·H and the model");
+    }
+}
+
+/// Stops the run when some tensors are done, the way a kill would.
+struct StopAfter(AtomicUsize);
+
+impl Progress for StopAfter {
+    fn finished(&self, _: &TensorReport, _: u64) {
+        assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 1, "stopped on purpose");
+    }
+}
+
+#[test]
+fn a_run_that_is_continued_writes_the_same_bytes() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    let (whole, output) = (dir.path().join("whole"), dir.path().join("out"));
+    let report = run(&input, &whole, &coded("nf4")).unwrap();
+    let stop = |tensors: usize| {
+        let (checkpoint, device) = (Checkpoint::open(&input).unwrap(), Device::cpu(Some(1)).unwrap());
+        let progress = StopAfter(AtomicUsize::new(tensors));
+        let run = || pipeline::run(&checkpoint, &output, &coded("nf4"), &device, &progress);
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    };
+    // As if it had been killed when one of the two files was coded and the other was not.
+    stop(11);
+    let shard = "model-00001-of-00002.safetensors";
+    std::fs::copy(whole.join(shard), dir.path().join("out.partial").join(shard)).unwrap();
+    let again = run(&input, &output, &Options { resume: true, ..coded("nf4") }).unwrap();
+    assert!(tree(&output) == tree(&whole));
+    assert_eq!((again.tensors, again.totals.output_len_bytes), (report.tensors, report.totals.output_len_bytes));
+}
+
+#[test]
+fn other_targets_are_refused() {
+    let dir = tempdir().unwrap();
+    let input = one_linear(dir.path());
+    let dense = Options { target: Target::Dense { dtype: None }, ..coded("nf4") };
+    let refused = run(&input, &dir.path().join("no.safetensors"), &dense);
+    assert_eq!(refused.unwrap_err().to_string(), "--entropy is for --to native; dense was asked for");
+}
+
+#[test]
+fn damage_to_codes_is_one_clear_error() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("small.safetensors");
+    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[24, 40], 3)]);
+    let output = dir.path().join("coded.safetensors");
+    run(&input, &output, &coded("nf4")).unwrap();
+    let bytes = std::fs::read(&output).unwrap();
+    let device = Device::cpu(Some(2)).unwrap();
+    let bad = dir.path().join("bad.safetensors");
+    for part in ["w.weight.codes.words", "w.weight.codes.chunks", "w.weight.codes.frequencies"] {
+        for at in place_of(&bytes, part) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x5a;
+            std::fs::write(&bad, &damaged).unwrap();
+            let opened = DecodedCheckpoint::open(&bad).unwrap();
+            let error = opened.read(0, Dtype::F32, &device).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                error.is_refused_input() && text.contains("\"w.weight\": the coded data are damaged"),
+                "{part}: {text}"
+            );
+        }
+    }
+    std::fs::write(&bad, &bytes[..bytes.len() - 4]).unwrap();
+    assert!(DecodedCheckpoint::open(&bad).unwrap_err().is_refused_input());
+}
