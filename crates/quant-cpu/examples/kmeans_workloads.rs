@@ -133,25 +133,26 @@ fn rows(cpu: &Cpu, samples: &[f32], weights: &[f32], columns: usize, level_count
     Run { mse: rows_mse(samples, weights, columns, &codebooks), ..run }
 }
 
-/// Some of Lloyd's steps from the first points on, and the mean squared error before the last of them.
+/// Some of Lloyd's steps from the first points on, and the mean squared error that the last codevectors leave.
 fn vectors(cpu: &Cpu, samples: &[f32], dimension: usize, codevector_count: usize, steps: usize) -> Run {
     let points = Points::new(samples, dimension).expect("finite samples");
-    let energy = points.energy();
     let watch = Stopwatch::start();
     let mut codevectors = samples[..codevector_count * dimension].to_vec();
-    let (mut codes, mut mse) = (vec![0; points.len()], 0.0);
+    let mut codes = vec![0; points.len()];
     for _ in 0..steps {
         let own = Points::new(&codevectors, dimension).expect("finite centroids");
         let Ok(cells) = cpu.vector_cells(points, None, own, &mut codes);
-        mse = cells.cost(energy, own) / samples.len() as f64;
         for (code, y) in codevectors.chunks_exact_mut(dimension).enumerate().filter(|(c, _)| cells.weights[*c] > 0.0) {
             y.iter_mut().zip(cells.sum(code)).for_each(|(y, sum)| *y = (sum / cells.weights[code]) as f32);
         }
     }
-    let run = watch.run(mse, String::new());
+    let run = watch.run(0.0, String::new());
+    let own = Points::new(&codevectors, dimension).expect("finite centroids");
+    let Ok(cells) = cpu.vector_cells(points, None, own, &mut codes);
+    let mse = cells.cost(points.energy(), own) / samples.len() as f64;
     let operations = 2e-9 * (samples.len() * codevector_count * steps) as f64;
     let rate = run.processor_seconds.map_or(0.0, |seconds| operations / seconds);
-    Run { note: format!("{rate:.0} GFLOP per processor second"), ..run }
+    Run { mse, note: format!("{rate:.0} GFLOP per processor second"), ..run }
 }
 
 /// Mean over rows of Σ w (x − nearest level)² / Σ w.
