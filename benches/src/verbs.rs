@@ -11,7 +11,7 @@ use quant_core::quantize::{Quantized, quantize};
 use quant_core::recipe::Recipe;
 use quant_core::reference::Reference;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, Samples};
+use quant_core::tensor::{Matrix, Samples, Weights};
 use quant_gpu::Gpu;
 
 /// A verb of the backend contract.
@@ -71,8 +71,9 @@ fn fit_rows_batched(gpus: &[Gpu]) {
     let samples: Vec<f32> = (0..8 * COLUMNS).map(|_| noise.normal()).collect();
     let weights: Vec<f32> = samples.iter().map(|_| noise.normal().powi(2)).collect();
     let matrix = Matrix::new(Samples::F32(&samples), 8, COLUMNS).expect("whole rows");
+    let checked = Weights::new(&weights).expect("squares are at least 0");
     for gpu in gpus {
-        let found = gpu.fit_rows_batched(matrix, None, Some(&weights), 8).expect("the device works");
+        let found = gpu.fit_rows_batched(matrix, None, Some(checked), 8).expect("the device works");
         for (row, samples) in samples.chunks(COLUMNS).enumerate() {
             let weights = &weights[row * COLUMNS..][..COLUMNS];
             let best = cost(samples, weights, &fit_levels(samples, Some(weights), 8));

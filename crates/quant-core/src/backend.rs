@@ -10,7 +10,7 @@ use crate::design::vector::{Points, VectorCells};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
-use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
+use crate::tensor::{Dtype, Matrix, NotFinite, Samples, Weights};
 use crate::transform::{Blocks, Hadamard};
 
 /// How a matrix is encoded: everything a decoder needs but the codes.
@@ -193,13 +193,13 @@ pub trait Backend {
     }
 
     /// Exact 1-D k-means of each row: `level_count` levels at most. `weights`, when given, is row-major, one per sample
-    /// or one row for all, finite and at least 0: [`crate::design::certified::fit_rows`] checks that. `inverse_scales`,
-    /// when given, multiply the samples of their group first. Class: exact.
+    /// or one row for all; that none is negative or NaN is in their type, so that no backend can be given such ones.
+    /// `inverse_scales`, when given, multiply the samples of their group first. Class: exact.
     fn fit_rows(
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<&[f32]>,
+        weights: Option<Weights<'_>>,
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault>;
 

@@ -10,7 +10,7 @@ use crate::design::{BinSums, Bins, Gathered, fixed_point, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
-use crate::tensor::{Matrix, NotFinite, Samples, flush};
+use crate::tensor::{Matrix, NotFinite, Samples, Weights, flush};
 use crate::transform::{Blocks, Hadamard};
 
 /// The scalar backend.
@@ -228,14 +228,14 @@ impl Backend for Reference {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<&[f32]>,
+        weights: Option<Weights<'_>>,
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault> {
         let columns = matrix.columns();
         let fit = |row: usize| {
             let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
             let samples: Vec<f32> = (0..columns).map(sample).collect();
-            let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
+            let row_weights = weights.map(|w| w.of_row(row, columns));
             optimal::fit_levels(&samples, row_weights, level_count)
         };
         Ok(Codebooks::from_levels(level_count, (0..matrix.rows()).map(fit)))

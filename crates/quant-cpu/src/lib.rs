@@ -20,6 +20,7 @@ mod fit_rows;
 mod hadamard;
 mod histogram;
 mod level;
+mod multiply_adds;
 mod samples;
 mod search_scales;
 mod value_histogram;
@@ -34,7 +35,7 @@ use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::tensor::{Matrix, NotFinite, Samples, Weights};
 use quant_core::transform::{Blocks, Hadamard};
 use std::convert::Infallible;
 
@@ -100,6 +101,12 @@ impl Cpu {
     /// The threads in use.
     pub fn thread_count(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Does nothing but f32 multiply-adds in registers, `steps` times ten on each thread: the most that a kernel could
+    /// do in the same time. How many operations that were, a multiply-add counting as two, and a sum that means nothing.
+    pub fn multiply_adds(&self, steps: usize) -> (f64, f32) {
+        multiply_adds::multiply_adds(self, steps)
     }
 }
 
@@ -179,7 +186,7 @@ impl Backend for Cpu {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<&[f32]>,
+        weights: Option<Weights<'_>>,
         level_count: usize,
     ) -> Result<Codebooks, Infallible> {
         Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))

@@ -10,7 +10,7 @@ use crate::host;
 use crate::job::{Input, Job};
 use quant_core::codebook::Codebooks;
 use quant_core::grouping::{GroupLength, Grouping};
-use quant_core::tensor::Matrix;
+use quant_core::tensor::{Matrix, Weights};
 use quant_shaders::{FIT_ROWS_BATCHED, FitRowsBatchedParams};
 
 /// Levels that a workgroup's memory has room for; the kernel says so.
@@ -37,13 +37,14 @@ impl Gpu {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<&[f32]>,
+        weights: Option<Weights<'_>>,
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         let columns = matrix.columns();
         if level_count > LEVEL_COUNT_MAX || columns > COLUMNS_MAX || columns == 0 {
             return Ok(host::fit_rows(matrix, normalisation, weights, level_count));
         }
+        let weights = weights.map(Weights::values);
         let samples = matrix.samples();
         let shape = Shape::new(columns, level_count, weights.is_some());
         let limit = self.adapters().iter().map(|a| a.binding_len_bytes).min().unwrap_or(0) as usize;

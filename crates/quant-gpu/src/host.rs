@@ -4,7 +4,7 @@ use quant_core::codebook::Codebooks;
 use quant_core::design::{Bins, Gathered, optimal};
 use quant_core::grouping::Grouping;
 use quant_core::reference::{self, normalised};
-use quant_core::tensor::Matrix;
+use quant_core::tensor::{Matrix, Weights};
 
 /// Samples of a part; f64 sums of parts are added in order, as in the scalar definition.
 const PART_LEN: usize = 1 << 16;
@@ -51,14 +51,14 @@ pub(crate) fn gather(matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: 
 pub(crate) fn fit_rows(
     matrix: Matrix<'_>,
     normalisation: Option<(Grouping, &[f32])>,
-    weights: Option<&[f32]>,
+    weights: Option<Weights<'_>>,
     level_count: usize,
 ) -> Codebooks {
     let columns = matrix.columns();
     let fit = |row: usize| {
         let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
         let samples: Vec<f32> = (0..columns).map(sample).collect();
-        let row_weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] });
+        let row_weights = weights.map(|w| w.of_row(row, columns));
         optimal::fit_levels(&samples, row_weights, level_count)
     };
     Codebooks::from_levels(level_count, parallel(matrix.rows(), fit))

@@ -12,7 +12,7 @@ use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, NotFinite, Samples};
+use quant_core::tensor::{Matrix, NotFinite, Samples, Weights};
 use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::Cpu;
 use quant_gpu::{Gpu, GpuError};
@@ -166,7 +166,7 @@ impl Backend for Partners {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<&[f32]>,
+        weights: Option<Weights<'_>>,
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
