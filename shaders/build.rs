@@ -5,6 +5,7 @@
 //! constant share one name.
 
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +14,16 @@ fn main() {
     println!("cargo::rerun-if-changed=shared");
     let mut code = String::new();
     let mut names = Vec::new();
+    let mut structs = BTreeMap::new();
     for path in kernel_paths() {
         let name = path.file_stem().expect("a kernel has a name").to_str().expect("names are ASCII").to_owned();
         let source = compose(&read(&path), &mut Vec::new());
         let module = check(&name, &source).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
         code += &kernel(&name, &source, &module);
+        code += &layout(&name, &module, &mut structs);
         names.push(name);
     }
+    code.extend(structs.into_values());
     let list: Vec<String> = names.iter().map(|name| name.to_uppercase()).collect();
     let _ = writeln!(code, "/// Every kernel.\npub const KERNELS: &[&Kernel] = &[&{}];", list.join(", &"));
     let layouts: Vec<String> = names.iter().map(|name| format!("{}_LAYOUT", name.to_uppercase())).collect();
@@ -101,11 +105,12 @@ fn kernel(name: &str, source: &str, module: &Module) -> String {
         let _ = write!(code, "Binding {{ index: {index}, name: {binding:?}, access: Access::{access} }}, ");
     }
     let _ = writeln!(code, "] }};");
-    code + &parameters(name, module)
+    code
 }
 
-/// The Rust mirror of the uniform struct, and its layout as naga and as Rust see it.
-fn parameters(name: &str, module: &Module) -> String {
+/// The layout of the uniform struct as naga and as Rust see it. Its Rust mirror is added to `structs`, by its name: kernels
+/// may share one.
+fn layout(name: &str, module: &Module, structs: &mut BTreeMap<String, String>) -> String {
     let uniform = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform);
     let ty = &module.types[uniform.expect("checked above").1.ty];
     let (Some(type_name), TypeInner::Struct { members, span }) = (&ty.name, &ty.inner) else {
@@ -124,11 +129,15 @@ fn parameters(name: &str, module: &Module) -> String {
         let _ = writeln!(fields, "    /// `{field}` of `{type_name}`.\n    pub {field}: {scalar},");
         let _ = write!(layout, "({field:?}, {}, std::mem::offset_of!({type_name}, {field})), ", member.offset);
     }
-    format!(
-        "/// Parameters of `kernels/{name}.wgsl`, as that file explains them.\n\
+    let mirror = format!(
+        "/// The uniform parameters `{type_name}` of kernels, as their WGSL explains them.\n\
          #[repr(C)]\n#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]\n\
-         pub struct {type_name} {{\n{fields}}}\n\
-         const {}_LAYOUT: Layout = Layout {{ name: {type_name:?}, len: {span}, \
+         pub struct {type_name} {{\n{fields}}}\n"
+    );
+    let first = structs.entry(type_name.clone()).or_insert_with(|| mirror.clone());
+    assert_eq!(*first, mirror, "{name}: another kernel has a different {type_name}");
+    format!(
+        "const {}_LAYOUT: Layout = Layout {{ name: {type_name:?}, len: {span}, \
          mirrored_len: size_of::<{type_name}>(), fields: &[{layout}] }};\n",
         name.to_uppercase()
     )

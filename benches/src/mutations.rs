@@ -108,7 +108,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "code |= packed[(bit >> 5u) + 1u]",
         "code |= 0u & packed[(bit >> 5u) + 1u]",
     ),
-    mutation("codes beyond the codebook are not clamped", "decode", "min(code, packing.level_count - 1u)", "code"),
+    mutation("codes beyond the codebook are not clamped", "decode", "min(code, params.level_count - 1u)", "code"),
     mutation("f16 subnormals are decoded as zero", "decode", "if (shift > 24u)", "if (shift > 0u)"),
     mutation(
         "bf16 is cut off, two steps below",
@@ -159,5 +159,43 @@ pub const MUTATIONS: &[Mutation] = &[
         "fit_rows_batched",
         "work[at.weights + low] = work[at.weights + high];",
         "",
+    ),
+    mutation(
+        "of equal codevectors the higher code counts",
+        "nearest_codevectors",
+        "(score == least && code < best)",
+        "(score == least && code > best)",
+    ),
+    mutation(
+        "coordinates beyond the last are not zero",
+        "nearest_codevectors",
+        "let exists = first + i < depth;",
+        "let exists = true;",
+    ),
+    mutation(
+        "the last codevector is left out",
+        "nearest_codevectors",
+        "if (code >= params.codevector_count)",
+        "if (code + 1u >= params.codevector_count)",
+    ),
+    mutation(
+        "butterflies lose their sign",
+        "hadamard",
+        "piece[low + distance] = a - b;",
+        "piece[low + distance] = a + b;",
+    ),
+    mutation("signs belong to samples of a piece", "hadamard", "factors[start + i]", "factors[i]"),
+    mutation("the core is transposed", "hadamard", "core[line + j] *", "core[j * params.order + i / params.run_len] *"),
+    mutation(
+        "the last block is as long as the others",
+        "block_transform",
+        "min(params.block_len, params.width - start)",
+        "params.block_len",
+    ),
+    mutation(
+        "a block starts where the first one does",
+        "block_transform",
+        "first_row * params.width + start",
+        "first_row * params.width",
     ),
 ];

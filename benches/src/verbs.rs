@@ -41,6 +41,9 @@ pub const VERBS: &[Verb] = &[
     Verb { name: "gather", class: "exact", run: conformance::gather },
     Verb { name: "fit_rows", class: "exact", run: conformance::fit_rows },
     Verb { name: "fit_rows_batched", class: "trajectory", run: fit_rows_batched },
+    Verb { name: "nearest_codevectors", class: "regret", run: conformance::vector_cells },
+    Verb { name: "hadamard", class: "bounded product", run: conformance::hadamard },
+    Verb { name: "block_transform", class: "bounded product", run: conformance::block_transform },
     Verb { name: "recipes", class: "exact", run: recipes },
 ];
 

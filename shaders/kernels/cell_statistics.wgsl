@@ -4,6 +4,7 @@
 // that neighbours do not wait for each other, in halves of 16 bits that cannot overflow, and then adds to the device's.
 
 //#import samples
+//#import fixed_point
 //#import grid
 
 struct CellStatisticsParams {
@@ -11,6 +12,7 @@ struct CellStatisticsParams {
     threshold_count: u32,
     first_step: u32,
     replica_count: u32,
+    /// 2^fraction_bits.
     fraction_unit: f32,
 }
 
@@ -25,18 +27,6 @@ var<workgroup> table: array<f32, 256>;
 var<workgroup> counts: array<atomic<u32>, 512>;
 var<workgroup> lows: array<atomic<u32>, 512>;
 var<workgroup> highs: array<atomic<i32>, 512>;
-
-/// round(x * 2^fraction_bits), saturated to 32 bits.
-fn fixed_point(x: f32) -> i32 {
-    let value = round(x * params.fraction_unit);
-    if (value >= 2147483648.0) {
-        return 0x7fffffff;
-    }
-    if (value <= -2147483648.0) {
-        return bitcast<i32>(0x80000000u);
-    }
-    return i32(value);
-}
 
 fn cell_of(x: f32) -> u32 {
     var below = 0u;
@@ -92,7 +82,7 @@ fn cell_statistics(
     for (var index = start + lane; index < end; index += 256u) {
         let x = sample(index);
         let place = cell_of(x) * params.replica_count + replica;
-        let value = fixed_point(x);
+        let value = fixed_point(x, params.fraction_unit);
         atomicAdd(&counts[place], 1u);
         atomicAdd(&lows[place], bitcast<u32>(value) & 0xffffu);
         atomicAdd(&highs[place], value >> 16u);

@@ -8,20 +8,6 @@
 /// 0: f32, 1: f16, 2: bf16.
 override DTYPE: u32 = 0u;
 
-struct DecodeParams {
-    columns: u32,
-    sample_count: u32,
-    bits: u32,
-    row_len: u32,
-    level_count: u32,
-    level_stride: u32,
-    is_scaled: u32,
-    group_len: u32,
-    groups_per_row: u32,
-    column_offset: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: DecodeParams;
 @group(0) @binding(5) var<storage, read_write> samples: array<u32>;
 
 /// The nearest f16 of a flushed f32; 65520 and beyond is infinite.
@@ -53,9 +39,7 @@ fn bf16_of(bits: u32) -> u32 {
 fn decoded_bits(index: u32) -> u32 {
     let row = index / params.columns;
     let column = index - row * params.columns;
-    let packing = Packing(params.bits, params.row_len, params.level_count, params.level_stride, params.is_scaled);
-    let grouping = Grouping(params.group_len, params.groups_per_row, params.column_offset);
-    let value = bitcast<u32>(decoded(packing, grouping, code_at(packing, row, column), row, column));
+    let value = bitcast<u32>(decoded(code_at(row, column), row, column));
     if (DTYPE == 0u) {
         return value;
     }

@@ -9,20 +9,6 @@
 //#import real
 //#import grid
 
-struct DistortionParams {
-    columns: u32,
-    sample_count: u32,
-    bits: u32,
-    row_len: u32,
-    level_count: u32,
-    level_stride: u32,
-    is_scaled: u32,
-    group_len: u32,
-    groups_per_row: u32,
-    column_offset: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: DistortionParams;
 @group(0) @binding(5) var<storage, read_write> measured: array<atomic<u32>>;
 
 const TILE: u32 = 1024u;
@@ -41,12 +27,10 @@ fn store_real(at: u32, real: Real) {
 fn measure(index: u32, lane: u32) {
     let row = index / params.columns;
     let column = index - row * params.columns;
-    let packing = Packing(params.bits, params.row_len, params.level_count, params.level_stride, params.is_scaled);
-    let grouping = Grouping(params.group_len, params.groups_per_row, params.column_offset);
-    let code = code_at(packing, row, column);
+    let code = code_at(row, column);
     atomicAdd(&code_counts[code], 1u);
     let x = sample_bits(index);
-    let error = distance(x, bitcast<u32>(decoded(packing, grouping, code, row, column)));
+    let error = distance(x, bitcast<u32>(decoded(code, row, column)));
     squared_errors[lane] = add_real(squared_errors[lane], square(error));
     energies[lane] = add_real(energies[lane], square(magnitude_of(x)));
     largest_errors[lane] = larger_real(largest_errors[lane], error);

@@ -4,6 +4,7 @@
 // carries into the high half; both are sums modulo 2^32, so order does not matter.
 
 //#import samples
+//#import fixed_point
 //#import groups
 //#import grid
 
@@ -14,6 +15,7 @@ struct HistogramParams {
     mantissa_bits: u32,
     low: f32,
     inverse_width: f32,
+    /// 2^fraction_bits.
     fraction_unit: f32,
     is_normalised: u32,
     group_len: u32,
@@ -46,18 +48,6 @@ fn widening_bin(x: f32) -> u32 {
     return select(half + key, half - 1u - key, bitcast<f32>(position) < 0.0);
 }
 
-/// round(x * 2^fraction_bits), saturated to 32 bits.
-fn fixed_point(x: f32) -> i32 {
-    let value = round(x * params.fraction_unit);
-    if (value >= 2147483648.0) {
-        return 0x7fffffff;
-    }
-    if (value <= -2147483648.0) {
-        return bitcast<i32>(0x80000000u);
-    }
-    return i32(value);
-}
-
 @compute @workgroup_size(256)
 fn histogram(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -80,7 +70,7 @@ fn histogram(
     } else {
         bin = equal_bin(x);
     }
-    let value = fixed_point(x);
+    let value = fixed_point(x, params.fraction_unit);
     let low = bitcast<u32>(value);
     atomicAdd(&sums[bin], 1u);
     let carry = select(0u, 1u, atomicAdd(&sums[params.bin_count + bin], low) + low < low);

@@ -141,7 +141,7 @@ impl Bench {
                 let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
                 shell::run(&mut shell::cargo(&build))?;
                 let mut throughput = self.script("throughput.py");
-                throughput.arg(shell::root().join("target/release/rounds"));
+                throughput.arg(shell::released("rounds"));
                 shell::run(throughput.args(self.write.then_some(RECORD)))
             }
         }
@@ -157,7 +157,7 @@ impl Bench {
         let mut script = self.script("make_eval_fixtures.py");
         shell::run(script.arg("score").arg(&self.model).arg(&tokens).arg(&theirs))?;
         shell::run(&mut shell::cargo(&["build", "--release", "--locked", "-p", "quant-cli"]))?;
-        let mut quant = Command::new(shell::root().join("target/release/quant"));
+        let mut quant = Command::new(shell::released("quant"));
         let quant = quant.arg("eval").arg(&self.model).arg("--token-file").arg(&tokens).args(["--context", "512"]);
         shell::run(quant.arg("--json").arg(&ours))?;
         shell::run(self.script("make_eval_fixtures.py").arg("compare").arg(ours).arg(theirs))
@@ -183,7 +183,7 @@ impl Bench {
         }
         let output = self.folder.join(format!("{preset}.gguf"));
         let dense = self.folder.join(format!("{preset}.safetensors"));
-        let quant = || Command::new(shell::root().join("target/release/quant"));
+        let quant = || Command::new(shell::released("quant"));
         let to_gguf = ["--preset", preset, "--to", "gguf", "--overwrite"];
         shell::run(quant().arg("quantize").arg(&source).arg(&output).args(to_gguf))?;
         shell::run(quant().arg("dequantize").arg(&output).arg(&dense).arg("--overwrite"))?;
@@ -206,7 +206,7 @@ impl Bench {
         if output.exists() {
             std::fs::remove_dir_all(&output).with_context(|| format!("cannot remove {}", output.display()))?;
         }
-        let mut quant = Command::new(shell::root().join("target/release/quant"));
+        let mut quant = Command::new(shell::released("quant"));
         shell::run(quant.arg("quantize").arg(&self.model).arg(&output).args(arguments))?;
         Ok(output)
     }

@@ -13,6 +13,13 @@ pub fn root() -> PathBuf {
     manifest.parent().expect("xtask is a folder of the workspace").to_path_buf()
 }
 
+/// A program of the workspace as a release build leaves it.
+pub fn released(program: &str) -> PathBuf {
+    // The cargo started here reads the variable too, relative to the same folder.
+    let folder = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root().join(folder).join("release").join(program)
+}
+
 /// The cargo that runs this binary, started in the root of the workspace.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -9,16 +9,20 @@ use quant_benches::rounds::{Contestant, copy, interleave, median};
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
 use quant_core::codes::BitWidth;
+use quant_core::dense::Dense;
+use quant_core::design::vector::Points;
 use quant_core::design::{Bins, fraction_bits, normal_float::NF4_LEVELS};
 use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::quantize::quantize;
 use quant_core::recipe::Recipe;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::{Cpu, CpuOptions};
 use quant_gpu::{Choice, Gpu, GpuOptions, inventory};
 use serde_json::{Value, json};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 const COLUMNS: usize = 4096;
 /// Rows of W2: exact k-means reads a row many times.
@@ -86,6 +90,8 @@ struct Results {
     decoded: Vec<f32>,
     fitted: Option<Codebooks>,
     whole_mse: Option<f64>,
+    /// By the name of the workload.
+    vector_mse: BTreeMap<&'static str, f64>,
 }
 
 fn must<T, F: std::error::Error>(result: Result<T, F>) -> T {
@@ -105,6 +111,8 @@ fn workload<'a>(data: &Data, name: &'static str, bytes_per_sample: f64, run: imp
 fn verbs<'a, B: Backend>(backend: &'a B, data: &'a Data, results: &'a RefCell<Results>) -> Vec<Workload<'a>> {
     let mut list = block_verbs(backend, data, results);
     list.extend(whole_verbs(backend, data, results));
+    list.extend(vector_verbs(backend, data, results));
+    list.extend(transform_verbs(backend, data));
     list
 }
 
@@ -156,6 +164,39 @@ fn whole_verbs<'a, B: Backend>(backend: &'a B, data: &'a Data, results: &'a RefC
         workload(data, "histogram, 65536 bins", 4.0, histogram),
         workload(data, "Lloyd iteration, 16 levels", 4.0, lloyd),
         workload(data, "quantize nf4, whole", 4.5625, whole),
+    ]
+}
+
+/// An iteration of Lloyd in ℝᵈ: W3.
+fn vector_verbs<'a, B: Backend>(backend: &'a B, data: &'a Data, results: &'a RefCell<Results>) -> Vec<Workload<'a>> {
+    let samples = data.fitted().len();
+    let iteration = |name: &'static str, d: usize, count: usize| {
+        let count = count.min(samples / d);
+        let run = move || {
+            let points = Points::new(&data.samples[..samples], d).expect("whole points");
+            let codevectors = Points::new(&data.samples[..count * d], d).expect("whole points");
+            let mut codes = vec![0; points.len()];
+            let cells = must(backend.vector_cells(points, None, codevectors, &mut codes));
+            let mse = cells.cost(points.energy(), codevectors) / samples as f64;
+            results.borrow_mut().vector_mse.insert(name, mse);
+        };
+        Workload { name, bytes_per_sample: 4.0, sample_count: samples, run: Box::new(run) }
+    };
+    vec![iteration("vectors, d = 8, k = 256", 8, 256), iteration("vectors, d = 128, k = 1024", 128, 1024)]
+}
+
+fn transform_verbs<'a, B: Backend>(backend: &'a B, data: &'a Data) -> Vec<Workload<'a>> {
+    let rotation = Hadamard::seeded(COLUMNS, 1);
+    let rows = RefCell::new(data.samples.clone());
+    let hadamard = move || must(backend.hadamard(&mut rows.borrow_mut(), &rotation));
+    let block = || Dense::from_fn(128, 128, |i, j| ((i * 31 + j * 17) as f64).sin() / 8.0);
+    let blocks = || (0..COLUMNS / 128).map(|_| block()).collect();
+    let blocks = Blocks::new(blocks(), blocks());
+    // Anew each time: a map that is not orthogonal lets rows grow.
+    let transform = move || must(backend.block_transform(&mut data.samples.clone(), &blocks));
+    vec![
+        workload(data, "hadamard, 4096 channels", 8.0, hadamard),
+        workload(data, "block transform, 128", 8.0, transform),
     ]
 }
 
@@ -250,7 +291,7 @@ fn add_quality<B: Backend>(facts: &mut [Value], backend: &B, data: &Data, result
             }
             "W2 rows, 16 levels" => results.fitted.as_ref().map(|fitted| weighted_mse(data, fitted)),
             "quantize nf4, whole" => results.whole_mse,
-            _ => None,
+            name => results.vector_mse.get(name).copied(),
         };
         fact["mse"] = json!(mse);
     }

@@ -118,13 +118,13 @@ pub fn quantize<B: Backend>(
 }
 
 /// Keeps a matrix on the device while it is borrowed.
-struct Held<'a, B: Backend> {
+pub(crate) struct Held<'a, B: Backend> {
     backend: &'a B,
     _matrix: Matrix<'a>,
 }
 
 impl<'a, B: Backend> Held<'a, B> {
-    fn new(backend: &'a B, matrix: Matrix<'a>) -> Self {
+    pub(crate) fn new(backend: &'a B, matrix: Matrix<'a>) -> Self {
         backend.hold(matrix);
         Self { backend, _matrix: matrix }
     }

@@ -3,14 +3,13 @@
 //! The device sums tiles of 1024 samples as reals with 64-bit mantissas; the host adds tiles up in order, in f64.
 
 use crate::Gpu;
-use crate::chunk::LocalGroups;
-use crate::encode::{CODE_ALIGN, packed_range};
 use crate::error::GpuError;
 use crate::job::{Input, Job};
+use crate::packed::{CODE_ALIGN, Codes};
 use quant_core::backend::Encoding;
 use quant_core::measure::Distortion;
 use quant_core::tensor::Matrix;
-use quant_shaders::{DISTORTION, DistortionParams};
+use quant_shaders::DISTORTION;
 
 /// Samples of a tile, and words that are kept of it; the kernel says so.
 const TILE: usize = 1024;
@@ -26,37 +25,16 @@ pub(crate) fn distortion(
     encoding.assert_consistent();
     assert_eq!(packed.len(), encoding.codes_len_bytes(), "every row is there");
     let samples = matrix.samples();
-    let is_shared = encoding.codebooks.count() == 1;
-    let level_count = encoding.codebooks.level_count();
     let parts = gpu.each(
         gpu.cut(matrix.rows(), matrix.columns(), CODE_ALIGN),
         |unit, chunk| {
-            let groups = LocalGroups::new(encoding.grouping, chunk);
-            let scales = encoding.scales.map_or(&[][..], |scales| &scales[groups.range.clone()]);
-            let books = if is_shared { 0..1 } else { chunk.rows.clone() };
-            let levels = &encoding.codebooks.all_levels()[books.start * level_count..books.end * level_count];
-            let params = DistortionParams {
-                columns: chunk.column_count() as u32,
-                sample_count: chunk.len() as u32,
-                bits: encoding.bit_width.bits() as u32,
-                row_len: encoding.bit_width.row_len_bytes(chunk.column_count()) as u32,
-                level_count: level_count as u32,
-                level_stride: if is_shared { 0 } else { level_count as u32 },
-                is_scaled: u32::from(encoding.scales.is_some()),
-                group_len: groups.group_len,
-                groups_per_row: groups.groups_per_row,
-                column_offset: groups.column_offset,
-            };
+            let codes = Codes::new(encoding, packed, chunk);
+            let [packed, levels, scales] = codes.inputs;
             unit.submit(&Job {
                 kernel: &DISTORTION,
                 dtype: Some(samples.dtype()),
-                params: bytemuck::bytes_of(&params),
-                inputs: &[
-                    Input::Samples(samples.slice(chunk.range(matrix.columns()))),
-                    Input::numbers(&packed[packed_range(encoding, chunk)]),
-                    Input::numbers(levels),
-                    Input::numbers(scales),
-                ],
+                params: bytemuck::bytes_of(&codes.params),
+                inputs: &[Input::Samples(samples.slice(chunk.range(matrix.columns()))), packed, levels, scales],
                 output_len: 4 * (CODE_COUNT + TILE_WORDS * chunk.len().div_ceil(TILE)),
                 scratch_len: 0,
                 accumulates: true,

@@ -1,26 +1,17 @@
 //! Codes of all samples, packed row by row.
 
 use crate::Gpu;
-use crate::chunk::{Chunk, LocalGroups};
+use crate::chunk::LocalGroups;
 use crate::error::GpuError;
 use crate::job::{Input, Job};
+use crate::packed::{CODE_ALIGN, packed_range};
 use quant_core::backend::Encoding;
 use quant_core::tensor::Matrix;
 use quant_shaders::{ENCODE, EncodeParams};
 
-/// Codes of a row are cut where words of packed codes end.
-pub(crate) const CODE_ALIGN: usize = 32;
-
 /// The largest power of 2 that is not above `count`; 0 for none. Where a search for a place among `count` begins.
 pub(crate) fn first_step(count: usize) -> u32 {
     count.checked_ilog2().map_or(0, |log| 1 << log)
-}
-
-/// The bytes of a chunk within all packed codes, which are consecutive.
-pub(crate) fn packed_range(encoding: &Encoding<'_>, chunk: &Chunk) -> std::ops::Range<usize> {
-    let first = chunk.columns.start / 8 * encoding.bit_width.bits();
-    let start = chunk.rows.start * encoding.row_len_bytes() + first;
-    start..start + chunk.row_count() * encoding.bit_width.row_len_bytes(chunk.column_count())
 }
 
 pub(crate) fn encode(

@@ -1,6 +1,7 @@
 //! What stays on the host: exact programmes in f64, which WGSL does not have, shared out among threads.
 
 use quant_core::codebook::Codebooks;
+use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{Bins, Gathered, optimal};
 use quant_core::grouping::Grouping;
 use quant_core::reference::{self, normalised};
@@ -62,4 +63,26 @@ pub(crate) fn fit_rows(
         optimal::fit_levels(&samples, row_weights, level_count)
     };
     Codebooks::from_levels(level_count, parallel(matrix.rows(), fit))
+}
+
+/// Weight and weighted sum of the points of each cell, by parts that depend on the shape alone.
+pub(crate) fn vector_cells(
+    points: Points<'_>,
+    weights: Option<&[f32]>,
+    codevectors: Points<'_>,
+    codes: &[u32],
+) -> VectorCells {
+    // A part's sums take as much room as its codevectors in f64, and as long to merge.
+    let part_len = points.len().div_ceil(64).max(1 << 12).max(4 * codevectors.len());
+    let part = |index: usize| {
+        let mut cells = VectorCells::empty(codevectors);
+        for i in index * part_len..points.len().min((index + 1) * part_len) {
+            cells.add(codes[i] as usize, points.get(i), weights.map_or(1.0, |w| w[i]));
+        }
+        cells
+    };
+    let mut parts = parallel(points.len().div_ceil(part_len), part).into_iter();
+    let mut cells = parts.next().expect("at least one point");
+    parts.for_each(|part| cells.merge(&part));
+    cells
 }

@@ -32,20 +32,25 @@ mod held;
 mod histogram;
 mod host;
 mod job;
+mod nearest_codevectors;
+mod packed;
 mod probe;
 mod search_rows;
 mod search_scales;
 mod times;
+mod transforms;
 mod unit;
 mod value_histogram;
 
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::codebook::Codebooks;
+use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
 use quant_core::tensor::{Matrix, NotFinite, Samples, Weights};
+use quant_core::transform::{Blocks, Hadamard};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -124,6 +129,12 @@ impl Gpu {
     /// The adapters in use.
     pub fn adapters(&self) -> Vec<&AdapterFacts> {
         self.units.iter().map(|unit| &unit.facts).collect()
+    }
+
+    /// Loses the devices, as when they are unplugged: for tests of what comes after.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        self.units.iter().for_each(|unit| unit.device.destroy());
     }
 
     /// What each kernel took on the device since this was last asked; empty unless [`GpuOptions::timed`] and the adapter
@@ -222,5 +233,32 @@ impl Backend for Gpu {
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(host::fit_rows(matrix, normalisation, weights, level_count))
+    }
+
+    fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {
+        transforms::hadamard(self, rows, rotation)
+    }
+
+    fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), GpuError> {
+        transforms::block_transform(self, rows, blocks)
+    }
+
+    fn nearest_codevectors(
+        &self,
+        points: Points<'_>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<(), GpuError> {
+        nearest_codevectors::nearest_codevectors(self, points, codevectors, codes)
+    }
+
+    fn vector_cells(
+        &self,
+        points: Points<'_>,
+        weights: Option<&[f32]>,
+        codevectors: Points<'_>,
+        codes: &mut [u32],
+    ) -> Result<VectorCells, GpuError> {
+        nearest_codevectors::vector_cells(self, points, weights, codevectors, codes)
     }
 }

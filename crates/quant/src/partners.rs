@@ -172,16 +172,20 @@ impl Backend for Partners {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
     }
 
-    // No kernels for these on GPUs yet.
-
     fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {
-        certain(self.cpu.hadamard(rows, rotation));
-        Ok(())
+        let rows = std::cell::RefCell::new(rows);
+        self.either(
+            || self.gpu.hadamard(&mut rows.borrow_mut(), rotation),
+            || certain(self.cpu.hadamard(&mut rows.borrow_mut(), rotation)),
+        )
     }
 
     fn block_transform(&self, rows: &mut [f32], blocks: &Blocks) -> Result<(), GpuError> {
-        certain(self.cpu.block_transform(rows, blocks));
-        Ok(())
+        let rows = std::cell::RefCell::new(rows);
+        self.either(
+            || self.gpu.block_transform(&mut rows.borrow_mut(), blocks),
+            || certain(self.cpu.block_transform(&mut rows.borrow_mut(), blocks)),
+        )
     }
 
     fn nearest_codevectors(
@@ -190,8 +194,11 @@ impl Backend for Partners {
         codevectors: Points<'_>,
         codes: &mut [u32],
     ) -> Result<(), GpuError> {
-        certain(self.cpu.nearest_codevectors(points, codevectors, codes));
-        Ok(())
+        let codes = std::cell::RefCell::new(codes);
+        self.either(
+            || self.gpu.nearest_codevectors(points, codevectors, &mut codes.borrow_mut()),
+            || certain(self.cpu.nearest_codevectors(points, codevectors, &mut codes.borrow_mut())),
+        )
     }
 
     fn vector_cells(
@@ -201,6 +208,52 @@ impl Backend for Partners {
         codevectors: Points<'_>,
         codes: &mut [u32],
     ) -> Result<VectorCells, GpuError> {
-        Ok(certain(self.cpu.vector_cells(points, weights, codevectors, codes)))
+        let codes = std::cell::RefCell::new(codes);
+        self.either(
+            || self.gpu.vector_cells(points, weights, codevectors, &mut codes.borrow_mut()),
+            || certain(self.cpu.vector_cells(points, weights, codevectors, &mut codes.borrow_mut())),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quant_core::quantize::{QuantizeError, quantize};
+    use quant_core::recipe::Recipe;
+    use quant_cpu::CpuOptions;
+    use quant_gpu::GpuOptions;
+
+    fn partners(falls_back: bool) -> Partners {
+        let gpu = Gpu::new(GpuOptions::default()).expect("an adapter, if only a software one");
+        Partners::new(gpu, Cpu::new(CpuOptions::default()).expect("threads can be started"), falls_back)
+    }
+
+    /// Quantizes twice, the second time without the GPU.
+    fn before_and_after(partners: &Partners) -> [Result<Vec<u8>, QuantizeError<GpuError>>; 2] {
+        let samples: Vec<f32> = (0..64 * 256).map(|i| (i as f32 * 0.37).sin()).collect();
+        let matrix = Matrix::new(Samples::F32(&samples), 64, 256).expect("whole rows");
+        let recipe = Recipe::preset("nf4").expect("a preset");
+        let codes = || quantize(partners, matrix, &recipe).map(|quantized| quantized.packed);
+        let before = codes();
+        partners.gpu.lose();
+        [before, codes()]
+    }
+
+    #[test]
+    fn the_processor_takes_over_from_a_lost_device_and_says_so() {
+        let partners = partners(true);
+        let [before, after] = before_and_after(&partners).map(|codes| codes.expect("one of the two works"));
+        assert_eq!(before, after);
+        assert!(partners.name().contains(", then cpu"), "{}", partners.name());
+        let mut rows = vec![1.0; 8];
+        partners.hadamard(&mut rows, &Hadamard::with_signs(vec![1; 8])).expect("the processor works");
+        assert!((rows[0] - 8f32.sqrt()).abs() < 1e-6 && rows[1] == 0.0, "{rows:?}");
+    }
+
+    #[test]
+    fn without_leave_a_lost_device_is_a_fault() {
+        let [before, after] = before_and_after(&partners(false));
+        assert!(before.is_ok() && matches!(after, Err(QuantizeError::Fault(GpuError::DeviceLost { .. }))), "{after:?}");
     }
 }

@@ -89,7 +89,7 @@ fn model(options: &Options) -> Result<Model> {
 fn quantize(model: &Model, folder: &Path, name: &str, arguments: &[&str]) -> Result<Outcome> {
     let output = if model.path.is_dir() { folder.join(name) } else { folder.join(format!("{name}.safetensors")) };
     let json = folder.join(format!("{name}.json"));
-    let mut command = std::process::Command::new(shell::root().join("target/release/quant"));
+    let mut command = std::process::Command::new(shell::released("quant"));
     command.arg("quantize").arg(&model.path).arg(&output).args(arguments).arg("--overwrite").arg("--json").arg(&json);
     let (result, time) = shell::timed(|| shell::run(&mut command));
     result?;

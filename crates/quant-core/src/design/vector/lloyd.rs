@@ -5,7 +5,9 @@ use super::{Points, VectorCells, VectorCodebook, VectorError, VectorFault, refus
 use crate::backend::Backend;
 use crate::design::StopReason;
 use crate::measure::sqnr_db;
+use crate::quantize::Held;
 use crate::reference::Reference;
+use crate::tensor::{Matrix, Samples};
 
 /// A vector quantizer design: greedy k-means++, Lloyd's iteration, restarts.
 ///
@@ -98,6 +100,8 @@ impl VectorDesigner {
         let (own, other) = split_with(points, weights, self.held_out, &mut random);
         let own_weights = own.weights.as_deref();
         let own = own.points();
+        let matrix = Matrix::new(Samples::F32(own.samples), own.len(), own.dimension).expect("whole points");
+        let _held = Held::new(backend, matrix);
         let energy = weighted_energy(own, own_weights);
         let (mut best, mut abandoned_count): (Option<Run>, usize) = (None, 0);
         for _ in 0..self.restarts {
