@@ -84,7 +84,7 @@ fn dearer(counts: &Map<String, Value>, record: &Value) -> Result<Vec<String>> {
         match record[name].as_f64() {
             Some(before) if now <= GROWTH_MAX * before => {}
             Some(before) => {
-                lines.push(format!("{name}: {now} against {before}, {:+.1} %", 100.0 * (now / before - 1.0)))
+                lines.push(format!("{name}: {now} against {before}, {:+.1} %", 100.0 * (now / before - 1.0)));
             }
             None => lines.push(format!("{name}: not in the record")),
         }
