@@ -8,7 +8,7 @@ use quant_core::codes::BitWidth;
 use quant_core::design::certified::fit_finite;
 use quant_core::design::vector::Points;
 use quant_core::grouping::{GroupLength, Grouping};
-use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::tensor::{Matrix, Samples};
 use quant_cpu::Cpu;
 
 /// What the workloads are made of; as many samples as W1 has, 2²⁴ in a measurement.
@@ -172,8 +172,7 @@ impl Workload {
 
     fn rows(&self, cpu: &Cpu, data: &Data) -> Codebooks {
         let matrix = self.matrix(data);
-        let weights = Weights::new(&data.weights).expect("squares are at least 0");
-        let Ok(codebooks) = cpu.fit_rows(matrix, None, Some(weights), self.level_count);
+        let Ok(codebooks) = cpu.fit_rows(matrix, None, Some(&data.weights), self.level_count);
         std::hint::black_box(encode(cpu, matrix, &codebooks));
         codebooks
     }

@@ -149,11 +149,12 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     mutation("the last sample that is not finite is found", "first_not_finite", "0xffffffffu - index", "index + 1u"),
     mutation(
-        "rows are fitted over coarse steps only",
+        "starts are looked for below their bounds only",
         "fit_rows_batched",
-        "while (step > 1u && params.level_count > 1u)",
-        "while (step > 1000u)",
+        "range.x + lane % group, range.y, group, lane",
+        "range.x + lane % group, range.x, group, lane",
     ),
+    mutation("long searches are left out", "fit_rows_batched", "i < count; i++", "i < 0u * count; i++"),
     mutation(
         "weights do not travel with their samples",
         "fit_rows_batched",

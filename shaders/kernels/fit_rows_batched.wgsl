@@ -1,9 +1,9 @@
-// 1-D k-means of each row, thousands at once, one workgroup a row: the best partition over 256 steps, then over windows
-// about its borders down to single samples. Class: trajectory, distortion within 1e-6 of the optimum for most rows.
+// 1-D k-means of each row, thousands at once, one workgroup a row: the best partition but for roundings of costs to f32.
+// Class: trajectory, distortion within 1e-6 of the optimum for nearly all rows.
 //
-// A workgroup sorts its row (bitonic, in device memory), takes exact prefix sums, and runs a layered dynamic programme,
-// first over all pairs of steps, then over windows. result[r * (4 k + 1) + 4 m] = weight and first moment of cell m,
-// high words first; after the last cell the exponent of the unit.
+// A workgroup sorts its row (bitonic, in device memory), takes exact prefix sums, and runs the layered dynamic programme.
+// result[r * (4 k + 2) + 4 m] = weight and first moment of cell m, high words first; after the last cell the exponent of the
+// unit, and 1 where the search took more steps than every driver grants: the row is then to be fitted elsewhere.
 
 //#import samples
 //#import groups
@@ -31,18 +31,26 @@ struct FitRowsBatchedParams {
 @group(0) @binding(2) var<storage, read> inverse_scales: array<f32>;
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
 
-/// Coarse steps, and the words of a line of the table of their costs.
-const COARSE: u32 = 256u;
-const COARSE_LINE: u32 = 257u;
 const HUGE: f32 = 3.0e38;
+
+/// A start is looked for by one invocation in fewer places than this; and how many longer searches a level can have.
+const SHORT: u32 = 64u;
+const LONG_MAX: u32 = 1024u;
+
+/// Software drivers end all loops of an invocation after 65,535 iterations, without a word; these are those of the search.
+const ITERATIONS_MAX: u32 = 45000u;
 
 var<workgroup> maxima: array<vec2<u32>, 256>;
 var<workgroup> parts: array<Sums, 256>;
-var<workgroup> before: array<f32, 257>;
-var<workgroup> after: array<f32, 257>;
-var<workgroup> coarse_ranks: array<u32, 257>;
+var<workgroup> best_costs: array<f32, 256>;
+var<workgroup> best_starts: array<u32, 256>;
+var<workgroup> long_count: atomic<u32>;
+var<workgroup> long_shared: u32;
+var<workgroup> long_ends: array<u32, 1024>;
 /// Rank of the first sample of each cell, and the number of samples last.
 var<workgroup> borders: array<u32, 33>;
+
+var<private> iterations: u32;
 
 fn normalised_bits(row: u32, column: u32) -> u32 {
     let bits = sample_bits(row * params.columns + column);
@@ -169,127 +177,140 @@ fn sum_row(at: Row, lane: u32) {
     storageBarrier();
 }
 
-/// The rank at which coarse step `index` of `coarse` begins. Half of the steps are equal in rank and half in value: cells of
-/// a good codebook have few samples in the tails, and many in a peak.
-fn coarse_rank(at: Row, index: u32, coarse: u32) -> u32 {
-    if (coarse == at.count || index == coarse) {
-        return select(index, at.count, index == coarse);
+/// Keeps a cheaper start; between equals the earlier one.
+fn offer(lane: u32, cost: f32, start: u32) {
+    if (cost < best_costs[lane] || (cost == best_costs[lane] && start < best_starts[lane])) {
+        best_costs[lane] = cost;
+        best_starts[lane] = start;
     }
-    let low = f32(fixed_of(work[at.keys], at.exponent));
-    let span = max(f32(fixed_of(work[at.keys + at.count - 1u], at.exponent)) - low, 1.0);
-    var below = 0u;
-    var above = at.count;
-    while (below < above) {
-        let middle = (below + above) / 2u;
-        let value = (f32(fixed_of(work[at.keys + middle], at.exponent)) - low) / span;
-        if (value + f32(middle) / f32(at.count) < 2.0 * f32(index) / f32(coarse)) {
-            below = middle + 1u;
+}
+
+/// The cheapest start of the last of some cells that ends at rank `end`, among every `stride`-th from `start` to `stop`.
+fn scan(at: Row, before: u32, end: u32, start: u32, stop: u32, stride: u32, lane: u32) {
+    best_costs[lane] = HUGE;
+    best_starts[lane] = stop;
+    for (var i = start; i <= stop; i += stride) {
+        offer(lane, bitcast<f32>(work[before + i]) + run_cost(at, i, end), i);
+        iterations++;
+    }
+}
+
+/// The best of each `group` neighbouring invocations, to the first of them.
+fn reduce_starts(group: u32, lane: u32) {
+    for (var width = group / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if (lane % group < width) {
+            offer(lane, best_costs[lane + width], best_starts[lane + width]);
+        }
+        iterations++;
+    }
+}
+
+/// Where the last cell may start that ends at `end`: between the starts of its neighbours at twice the stride.
+fn bounds(at: Row, line: u32, end: u32, stride: u32) -> vec2<u32> {
+    var low = 0u;
+    var high = end;
+    if (end > stride) {
+        low = work[line + end - stride];
+    }
+    if (end + stride <= at.count) {
+        high = min(high, work[line + end + stride]);
+    }
+    return vec2<u32>(low, high);
+}
+
+/// All ends at odd multiples of `stride`, of which there are at most 256: several invocations for each.
+fn fit_few(at: Row, before: u32, after: u32, line: u32, stride: u32, lane: u32) {
+    let group = INVOCATIONS / (params.padded_len / stride);
+    let end = (2u * (lane / group) + 1u) * stride;
+    if (end <= at.count) {
+        let range = bounds(at, line, end, stride);
+        scan(at, before, end, range.x + lane % group, range.y, group, lane);
+    }
+    reduce_starts(group, lane);
+    if (lane % group == 0u && end <= at.count) {
+        work[after + end] = bitcast<u32>(best_costs[lane]);
+        work[line + end] = best_starts[lane];
+    }
+    storageBarrier();
+    workgroupBarrier();
+}
+
+/// The same where there are more: an invocation for each, and all for those that have a long way to look.
+fn fit_many(at: Row, before: u32, after: u32, line: u32, stride: u32, lane: u32) {
+    if (lane == 0u) {
+        atomicStore(&long_count, 0u);
+    }
+    workgroupBarrier();
+    for (var end = (2u * lane + 1u) * stride; end <= at.count; end += 2u * INVOCATIONS * stride) {
+        let range = bounds(at, line, end, stride);
+        iterations++;
+        if (range.y - range.x < SHORT) {
+            scan(at, before, end, range.x, range.y, 1u, lane);
+            work[after + end] = bitcast<u32>(best_costs[lane]);
+            work[line + end] = best_starts[lane];
         } else {
-            above = middle;
+            long_ends[atomicAdd(&long_count, 1u) % LONG_MAX] = end;
         }
     }
-    return below;
+    workgroupBarrier();
+    if (lane == 0u) {
+        long_shared = atomicLoad(&long_count);
+    }
+    let count = workgroupUniformLoad(&long_shared);
+    for (var i = 0u; i < count; i++) {
+        let end = long_ends[i];
+        let range = bounds(at, line, end, stride);
+        scan(at, before, end, range.x + lane, range.y, INVOCATIONS, lane);
+        reduce_starts(INVOCATIONS, lane);
+        if (lane == 0u) {
+            work[after + end] = bitcast<u32>(best_costs[0]);
+            work[line + end] = best_starts[0];
+        }
+        workgroupBarrier();
+    }
+    storageBarrier();
+    workgroupBarrier();
 }
 
-/// Borders of the best partition at coarse steps.
-fn fit_coarse(at: Row, coarse: u32, lane: u32) {
-    let end = lane + 1u;
-    if (end <= coarse) {
-        coarse_ranks[end] = coarse_rank(at, end, coarse);
+/// Borders of the best partition: the layered dynamic programme, each layer by halving strides, since the best start of the
+/// last cell never moves down when its end moves up (squared error is Monge).
+fn fit(at: Row, lane: u32) {
+    let width = at.count + 1u;
+    for (var end = lane; end <= at.count; end += INVOCATIONS) {
+        work[at.costs + end] = bitcast<u32>(run_cost(at, 0u, end));
     }
-    coarse_ranks[0] = 0u;
-    workgroupBarrier();
-    if (end <= coarse) {
-        let end_rank = coarse_ranks[end];
-        for (var i = 0u; i < end; i++) {
-            work[at.costs + i * COARSE_LINE + end] = bitcast<u32>(run_cost(at, coarse_ranks[i], end_rank));
-        }
-        before[end] = bitcast<f32>(work[at.costs + end]);
-    }
-    before[0] = 0.0;
-    after[0] = 0.0;
-    storageBarrier();
-    workgroupBarrier();
-    for (var cell = 2u; cell <= params.level_count; cell++) {
-        if (end <= coarse) {
-            var best = before[end];
-            var best_start = end;
-            for (var i = 0u; i < end; i++) {
-                let cost = before[i] + bitcast<f32>(work[at.costs + i * COARSE_LINE + end]);
-                if (cost < best) {
-                    best = cost;
-                    best_start = i;
-                }
-            }
-            after[end] = best;
-            work[at.back + cell * COARSE_LINE + end] = best_start;
-        }
-        workgroupBarrier();
-        if (end <= coarse) {
-            before[end] = after[end];
-        }
-        workgroupBarrier();
-    }
-    storageBarrier();
     if (lane == 0u) {
-        var next = coarse;
-        borders[params.level_count] = at.count;
-        for (var cell = params.level_count; cell >= 2u; cell--) {
-            next = work[at.back + cell * COARSE_LINE + next];
-            borders[cell - 1u] = coarse_ranks[next];
-        }
+        work[at.costs + width] = 0u;
         borders[0] = 0u;
-    }
-    workgroupBarrier();
-}
-
-/// Candidate `index` for a border: `radius` steps to either side.
-fn candidate(at: Row, cell: u32, index: u32, radius: u32, step: u32) -> u32 {
-    let rank = i32(borders[cell]) + (i32(index) - i32(radius)) * i32(step);
-    return u32(clamp(rank, 0, i32(at.count)));
-}
-
-/// Borders of the best partition within `radius` steps of the present ones.
-fn fit_windows(at: Row, radius: u32, step: u32, lane: u32) {
-    let width = 2u * radius + 1u;
-    if (lane < width) {
-        before[lane] = run_cost(at, 0u, candidate(at, 1u, lane, radius, step));
-    }
-    workgroupBarrier();
-    for (var cell = 2u; cell <= params.level_count; cell++) {
-        let is_last = cell == params.level_count;
-        if (lane < width && (!is_last || lane == 0u)) {
-            var end = at.count;
-            if (!is_last) {
-                end = candidate(at, cell, lane, radius, step);
-            }
-            var best = HUGE;
-            var best_start = 0u;
-            for (var i = 0u; i < width; i++) {
-                let start = candidate(at, cell - 1u, i, radius, step);
-                if (start <= end && before[i] < best) {
-                    let cost = before[i] + run_cost(at, start, end);
-                    if (cost < best) {
-                        best = cost;
-                        best_start = i;
-                    }
-                }
-            }
-            after[lane] = best;
-            work[at.back + cell * COARSE_LINE + lane] = best_start;
-        }
-        workgroupBarrier();
-        if (lane < width) {
-            before[lane] = after[lane];
-        }
-        workgroupBarrier();
+        borders[params.level_count] = at.count;
     }
     storageBarrier();
-    if (lane == 0u) {
-        var next = 0u;
-        for (var cell = params.level_count; cell >= 2u; cell--) {
-            next = work[at.back + cell * COARSE_LINE + next];
-            borders[cell - 1u] = candidate(at, cell - 1u, next, radius, step);
+    workgroupBarrier();
+    for (var cell = 2u; cell < params.level_count; cell++) {
+        let before = at.costs + cell % 2u * width;
+        let after = at.costs + (cell + 1u) % 2u * width;
+        let line = at.back + (cell - 2u) * width;
+        for (var stride = params.padded_len; stride > 0u; stride /= 2u) {
+            if (params.padded_len / stride <= INVOCATIONS) {
+                fit_few(at, before, after, line, stride, lane);
+            } else {
+                fit_many(at, before, after, line, stride, lane);
+            }
+        }
+    }
+    if (params.level_count >= 2u) {
+        scan(at, at.costs + params.level_count % 2u * width, at.count, lane, at.count, INVOCATIONS, lane);
+        reduce_starts(INVOCATIONS, lane);
+    }
+    if (lane == 0u && params.level_count >= 2u) {
+        var next = best_starts[0];
+        borders[params.level_count - 1u] = next;
+        for (var cell = params.level_count - 1u; cell >= 2u; cell--) {
+            if (next > 0u) {
+                next = work[at.back + (cell - 2u) * width + next];
+            }
+            borders[cell - 1u] = next;
         }
     }
     workgroupBarrier();
@@ -310,19 +331,12 @@ fn fit_rows_batched(
     let keys = params.row_count * params.result_words + row * params.row_words;
     let prefix = keys + 2u * params.padded_len;
     let costs = prefix + 6u * (params.columns + 1u);
-    let back = costs + COARSE_LINE * COARSE_LINE;
+    let back = costs + 2u * (params.columns + 1u);
     let at = Row(keys, keys + params.padded_len, prefix, costs, back, params.columns, exponent);
     load_row(at, row, largest.y, lane);
     sort_row(at, lane);
     sum_row(at, lane);
-    let coarse = min(COARSE, at.count);
-    fit_coarse(at, coarse, lane);
-    // Coarse steps are at most twice as wide as they would be if all were equal in rank.
-    var step = select(1u, (2u * at.count + coarse - 1u) / coarse, coarse < at.count);
-    while (step > 1u && params.level_count > 1u) {
-        step = (step + 3u) / 4u;
-        fit_windows(at, 64u, step, lane);
-    }
+    fit(at, lane);
     if (lane < params.level_count) {
         let start = prefix_at(at, borders[lane]);
         let end = prefix_at(at, borders[lane + 1u]);
@@ -334,7 +348,13 @@ fn fit_rows_batched(
         work[result + 2u] = first.x;
         work[result + 3u] = first.y;
     }
+    let last = row * params.result_words + 4u * params.level_count;
     if (lane == 0u) {
-        work[row * params.result_words + 4u * params.level_count] = bitcast<u32>(exponent);
+        work[last] = bitcast<u32>(exponent);
+        work[last + 1u] = 0u;
+    }
+    storageBarrier();
+    if (iterations > ITERATIONS_MAX) {
+        work[last + 1u] = 1u;
     }
 }

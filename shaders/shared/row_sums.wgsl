@@ -6,7 +6,7 @@
 
 //#import wide
 
-/// Results first, then the scratch of each row: keys, weights, prefix sums, costs, back-pointers.
+/// Results first, then the scratch of each row: keys, weights, prefix sums, costs of two layers, starts of last cells.
 @group(0) @binding(4) var<storage, read_write> work: array<u32>;
 
 const INVOCATIONS: u32 = 256u;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fixtures of crates/quant-eval/tests/fixtures, made by the real transformers.
 
-    make_eval_fixtures.py tiny OUT            three tiny random models with their logits
+    make_eval_fixtures.py tiny OUT            five tiny random models with their logits
     make_eval_fixtures.py real MODEL TEXT OUT.json    tokens of a text and ln p of each, by MODEL
     make_eval_fixtures.py score MODEL TOKENS.json OUT.json    ln p of the committed fixture's tokens, by any MODEL
     make_eval_fixtures.py compare EVAL.json FIXTURE.json    `quant eval --token-file … --json` against them
@@ -27,6 +27,7 @@ def tiny(out):
         "mistral": transformers.MistralConfig(**shared, num_key_value_heads=1, head_dim=8, sliding_window=6, tie_word_embeddings=False),
         "qwen2": transformers.Qwen2Config(**shared, num_key_value_heads=4, tie_word_embeddings=True),
         "qwen3": transformers.Qwen3Config(**shared, num_key_value_heads=2, head_dim=10, tie_word_embeddings=True),
+        "qwen2-windowed": transformers.Qwen2Config(**shared, num_key_value_heads=2, tie_word_embeddings=True, use_sliding_window=True, sliding_window=6, max_window_layers=1),
     }
     for seed, (name, config) in enumerate(configs.items()):
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::quantize::quantize;
 use quant_core::recipe::Recipe;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::tensor::{Matrix, Samples};
 use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::{Cpu, CpuOptions};
 use quant_gpu::{Choice, Gpu, GpuOptions, inventory};
@@ -209,7 +209,6 @@ fn measure_cpu(cpu: &Cpu, data: &Data, round_count: usize) -> Result<Value> {
     let results = RefCell::new(Results::default());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cpu.thread_count()).build()?;
     let mut copied = vec![0.0f32; data.samples.len()];
-    let weights = Weights::new(&data.weights).expect("squares are at least 0");
     let mut workloads = vec![Workload {
         name: "memory copy",
         bytes_per_sample: 8.0,
@@ -217,7 +216,7 @@ fn measure_cpu(cpu: &Cpu, data: &Data, round_count: usize) -> Result<Value> {
         run: Box::new(|| copy(&pool, &data.samples, &mut copied)),
     }];
     workloads.extend(verbs(cpu, data, &results));
-    workloads.push(fit(data, &results, || must(cpu.fit_rows(data.fitted(), None, Some(weights), 16))));
+    workloads.push(fit(data, &results, || must(cpu.fit_rows(data.fitted(), None, Some(&data.weights), 16))));
     let mut facts = timed(&mut workloads, data, round_count, &|| None);
     drop(workloads);
     add_quality(&mut facts, cpu, data, &results.borrow());
@@ -227,8 +226,7 @@ fn measure_cpu(cpu: &Cpu, data: &Data, round_count: usize) -> Result<Value> {
 fn measure_gpu(gpu: &Gpu, data: &Data, round_count: usize) -> Result<Value> {
     let results = RefCell::new(Results::default());
     let mut workloads = verbs(gpu, data, &results);
-    let weights = Weights::new(&data.weights).expect("squares are at least 0");
-    let fitted = || must(gpu.fit_rows_batched(data.fitted(), None, Some(weights), 16));
+    let fitted = || must(gpu.fit_rows_batched(data.fitted(), None, Some(&data.weights), 16));
     workloads.push(fit(data, &results, fitted));
     let kernel_seconds = || {
         let times = gpu.take_kernel_times();

@@ -11,7 +11,7 @@ use quant_core::design::vector::Points;
 use quant_core::quantize::quantize;
 use quant_core::recipe::Recipe;
 use quant_core::scale::ScaleRule;
-use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::tensor::{Matrix, Samples};
 use quant_cpu::{Cpu, CpuOptions, SimdLevel};
 use std::hint::black_box;
 
@@ -66,7 +66,7 @@ fn run(cpu: &Cpu, verb: &str, repeats: usize) -> Result<()> {
             "tensor-f16-k16" => drop(black_box(fit_finite(cpu, whole(Samples::F16(&f16s))?, 16)?)),
             "tensor-bf16-k16" => drop(black_box(fit_finite(cpu, whole(Samples::Bf16(&bf16s))?, 16)?)),
             "rows-k16" => {
-                drop(black_box(cpu.fit_rows(matrix, None, Some(Weights::new(&weights[..matrix.len()])?), 16)?));
+                drop(black_box(cpu.fit_rows(matrix, None, Some(&weights[..matrix.len()]), 16)?));
             }
             "vectors-d8-k256" => {
                 let points = Points::new(&samples[..8 << 13], 8)?;

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod design;
+mod methods;
 mod model;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
 
+pub use methods::{CompareMethods, Refinement};
 pub use model::{Analyze, Calibrate, Eval, MethodArguments, Transform};
 
 pub use design::{Curve, Design, DesignerArguments, Picture, Plot, PlotKind, RangeName, SourceArguments, StartName};
@@ -35,6 +37,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Compare two checkpoints tensor by tensor: MSE, SQNR, largest error.
     Compare(Compare),
+    /// Measure methods and bit widths on a checkpoint: rate, SQNR, seconds, and which no other beats.
+    CompareMethods(Box<CompareMethods>),
     /// List the devices that can quantize.
     Devices(Devices),
     /// Design a codebook for a density or for samples, with theory beside it.
@@ -57,7 +61,8 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed scales),
-         lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row);
+         lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row),
+         switched4, switched3 (groups of 16 that choose a scale and a codebook: the least error for its rate);
          each family with 2 to 8 bits;
          iq4_nl, q4_0, q8_0 (blocks of 32 with an f16 scale, for --to gguf).
 
@@ -70,6 +75,8 @@ Examples:
   quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize model model-nf4 --preset nf4 --device auto
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
+  quant quantize model model-s4 --preset switched4 --weights moments --outliers 0.005
+  quant quantize model model-mixed --preset switched4 --rate 3.5 --save-plan plan.json
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
 pub struct Quantize {
     /// A model folder (config.json, safetensors), one .safetensors file, or a .gguf file.
@@ -81,6 +88,9 @@ pub struct Quantize {
     /// Which codebook; see below.
     #[arg(long, value_name = "NAME")]
     pub preset: String,
+    /// Steps, shapes, weights, outliers and rates.
+    #[command(flatten)]
+    pub refinement: Refinement,
     /// Bits of a code, 2 to 8; the preset's own otherwise.
     #[arg(long, value_name = "2..8")]
     pub bits: Option<u32>,

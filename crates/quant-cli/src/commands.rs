@@ -14,7 +14,7 @@ use quant::{Error, Recipe};
 
 use crate::args::{Command, Compare, Dequantize, Devices, Inspect, Quantize, To};
 use crate::progress::{Lines, TerminalProgress};
-use crate::{curve, design, interrupt, json, model, plot, table};
+use crate::{curve, design, interrupt, json, methods, model, plot, table};
 
 /// Runs one command.
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -23,6 +23,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Dequantize(arguments) => dequantize(&arguments),
         Command::Inspect(arguments) => inspect(&arguments),
         Command::Compare(arguments) => compare(&arguments),
+        Command::CompareMethods(arguments) => methods::run(&arguments),
         Command::Devices(arguments) => devices(&arguments),
         Command::Design(arguments) => design::run(&arguments),
         Command::Curve(arguments) => curve::run(&arguments),
@@ -45,7 +46,8 @@ fn recipe(arguments: &Quantize) -> Result<Recipe, Error> {
     if let Some(scale) = arguments.scale {
         recipe = recipe.with_scale(scale.into())?;
     }
-    Ok(if arguments.double_quant { recipe.with_double_quant()? } else { recipe })
+    recipe = if arguments.double_quant { recipe.with_double_quant()? } else { recipe };
+    methods::refined(recipe, &arguments.refinement)
 }
 
 fn options(arguments: &Quantize) -> Result<Options, Error> {
@@ -58,6 +60,8 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
     };
     Ok(Options {
         recipe: recipe(arguments)?,
+        exceptions: methods::planned(&arguments.refinement)?,
+        sensitivities: arguments.refinement.weights.as_deref().map(methods::sensitivities).transpose()?,
         target,
         selection: Selection::new(&arguments.include, &arguments.exclude, arguments.skip.as_deref())?,
         strict: arguments.strict,
@@ -67,16 +71,17 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
 }
 
 fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
-    let options = options(arguments)?;
+    let mut options = options(arguments)?;
     let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
     let mut taken: Vec<&Path> = checkpoint.shards().iter().map(|s| s.path.as_path()).collect();
     taken.push(&arguments.output);
     json::check_place(arguments.json.as_deref(), &taken)?;
     announce(&checkpoint, arguments, &options);
+    let device = Device::open(&arguments.device, arguments.threads)?;
+    options.exceptions.extend(methods::allocated(&checkpoint, &arguments.refinement, &options, &device)?);
     if arguments.dry_run {
         return dry_run(&checkpoint, arguments, &options);
     }
-    let device = Device::open(&arguments.device, arguments.threads)?;
     interrupt::say_how_to_resume();
     let progress = TerminalProgress::new();
     let report = pipeline::run(&checkpoint, &arguments.output, &options, &device, &progress)?;
@@ -100,7 +105,7 @@ fn announce(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) {
         table::size(bytes),
         checkpoint.shards().len()
     );
-    eprintln!("recipe: {}, to {}", options.recipe, options.target.name());
+    eprintln!("recipe: {}, to {}", options.recipe_text(), options.target.name());
     match &arguments.skip {
         None => eprintln!("left dense (--skip): {}", SKIP_DEFAULTS.join(" ")),
         Some(patterns) => eprintln!("left dense (--skip): {}", patterns.join(" ")),

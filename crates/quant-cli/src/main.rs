@@ -7,6 +7,7 @@ mod design;
 mod designer;
 mod interrupt;
 mod json;
+mod methods;
 mod model;
 mod params;
 mod plot;

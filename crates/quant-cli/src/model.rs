@@ -14,6 +14,7 @@ use quant_core::transform::cat::Weighting;
 use quant_eval::calibration::Calibration;
 use quant_eval::method::{Build, Method};
 use quant_eval::model::Model;
+use quant_eval::text::Windows;
 
 use crate::args::MethodArguments;
 
@@ -42,13 +43,26 @@ fn layers(what: &'static str) -> impl FnMut(usize, usize) {
     }
 }
 
-/// Opens a calibration that fits the model.
-fn open_calibration(path: &Path, model: &Model) -> Result<Calibration, Error> {
+/// Opens a calibration of the model, or with `allow_other` of one of the same sizes.
+fn open_calibration(path: &Path, model: &Model, allow_other: bool) -> Result<Calibration, Error> {
     let calibration = Calibration::open(path)?;
-    if !calibration.check(model)? {
-        eprintln!("warning: {} was made from other weights of the same sizes", path.display());
+    match calibration.check(model) {
+        Err(error) if allow_other => {
+            calibration.check_sizes(model)?;
+            eprintln!("warning: {error}");
+        }
+        other => other?,
     }
     Ok(calibration)
+}
+
+/// Says how many tokens are read when they are not as many as were asked for.
+fn note_of_tokens(windows: &Windows, asked: usize) {
+    let (count, context) = (windows.count(), windows.context());
+    let read = count * context;
+    if read != asked {
+        eprintln!("note: {read} tokens are read, {count} whole window(s) of {context}; {asked} were asked for");
+    }
 }
 
 impl MethodArguments {
@@ -68,12 +82,12 @@ impl MethodArguments {
 }
 
 /// Says that some blocks became scalings.
-fn warn_of_fall_back(inputs: usize, calibration: &Calibration) {
-    if inputs > 0 {
-        let tokens = calibration.description().tokens.len();
+fn warn_of_fall_back(what: &str, count: usize, calibration: &Calibration) {
+    if count > 0 {
+        let tokens = calibration.description().token_count();
         let needed = quant_core::transform::cat::TOKENS_PER_CHANNEL;
         eprintln!(
-            "warning: {tokens} calibration tokens are too few for the blocks of {inputs} input(s), which got a scaling \
+            "warning: {tokens} calibration tokens are too few for the blocks of {count} {what}, which got a scaling \
              instead; {needed} for each channel of a block are needed"
         );
     }

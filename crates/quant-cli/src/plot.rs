@@ -3,12 +3,14 @@
 mod analysis;
 mod chart;
 mod file;
+mod methods;
 mod pictures;
 mod render;
 
 use std::path::Path;
 
 use quant::Error;
+use quant::methods::MeasuredMethod;
 use quant_core::design::scaled::Scale;
 use quant_core::design::{Constraints, Design, normal_float, uniform};
 use quant_eval::analyze::LinearReport;
@@ -43,6 +45,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Draws the table of `quant curve`.
 pub fn curve(chosen: &Chosen, rows: &[Row], path: &Path) -> anyhow::Result<()> {
     file::write(&pictures::curve(chosen, rows), path)?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
+/// Draws what `quant compare-methods` found.
+pub fn methods(measured: &[MeasuredMethod], title: &str, path: &Path) -> anyhow::Result<()> {
+    file::write(&methods::methods(measured, title), path)?;
     eprintln!("wrote {}", path.display());
     Ok(())
 }

@@ -112,6 +112,9 @@ pub fn report(report: &Report) -> String {
     ]);
     let mut text = table.render();
     let rate = totals.weight_count as f64 / totals.seconds.max(1e-9) / 1e6;
+    if let Some(db) = totals.weighted_sqnr_db {
+        let _ = writeln!(text, "\nweighted SQNR {db:.2} dB");
+    }
     let _ = writeln!(text, "\nrecipe        {} to {} on {}", totals.recipe, totals.target, totals.device);
     let _ = writeln!(
         text,
@@ -165,6 +168,9 @@ pub fn inspection(inspection: &Inspection) -> String {
     let _ = writeln!(text, "\nsource        {}", inspection.source);
     for (name, len) in &inspection.files {
         let _ = writeln!(text, "file          {name}, {}", size(*len));
+    }
+    if let Some(mark) = &inspection.transform {
+        let _ = writeln!(text, "transform     {}, {} inputs at run time", mark.method, mark.online_input_count);
     }
     let _ = writeln!(
         text,

@@ -98,8 +98,15 @@ fn analysis_has_a_table_a_picture_and_the_same_as_json() {
     stage.calibrate("384", "moments");
     let scene = ["analyze", &model, "--calibration", "moments", "--block", "8"];
     let (out, err) = stage.succeed(&[&scene[..], &["--plot", "factors.svg"]].concat());
-    assert!(out.contains("headroom (dB)") && out.contains("0.self_attn.q_proj") && out.contains("cat-8"), "{out}");
+    assert!(
+        out.contains("headroom")
+            && out.contains("layers limited by: alignment")
+            && out.contains("0.self_attn.q_proj")
+            && out.contains("cat-8"),
+        "{out}"
+    );
     assert!(err.contains("calibration's own tokens"), "{err}");
+    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
     assert!(std::fs::read_to_string(stage.path("factors.svg")).unwrap().contains("alignment A (dB)"));
     let text = ["--text", "text.txt", "--tokenizer", "tokenizer.json", "--context", "24", "--json", "-"];
     let (out, _) = stage.succeed(&[&scene[..], &text[..]].concat());
@@ -123,10 +130,85 @@ fn too_few_tokens_are_told_and_nothing_is_overwritten() {
     let again =
         ["calibrate", &model, "--text", "text.txt", "--tokenizer", "tokenizer.json", "--context", "24", "-o", "few"];
     stage.refuse(&again, &["already exists"]);
-    stage.calibrate("48", "more");
-    stage.succeed(&["calibrate", &model, "--merge", "few", "more", "-o", "sum"]);
-    let sum = std::fs::read_to_string(stage.path("sum/calibration.json")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&sum).unwrap()["tokens"].as_array().unwrap().len(), 96);
+    stage.refuse(&["calibrate", &model, "--merge", "few", "few", "-o", "sum"], &["same run", "twice"]);
+    let other: Vec<String> = (0..48).map(|i| format!("w{}", (i * 31 + 5) % 96)).collect();
+    std::fs::write(stage.path("other.txt"), other.join(" ")).unwrap();
+    let text = ["--text", "other.txt", "--tokenizer", "tokenizer.json", "--context", "24", "--json", "-"];
+    let (out, err) = stage.succeed(&[&["calibrate", &model, "-o", "more", "--tokens", "50"], &text[..]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["token_count"], 48);
+    assert!(err.contains("48 tokens are read, 2 whole window(s) of 24; 50 were asked for"), "{err}");
+    let other = model.replace("llama", "qwen2");
+    stage.refuse(&["calibrate", &other, "--merge", "few", "more", "-o", "sum"], &["few", "made from another model"]);
+    let (out, _) = stage.succeed(&["calibrate", &model, "--merge", "few", "more", "-o", "sum"]);
+    assert!(out.contains("96 tokens"), "{out}");
+    let sum: Value = serde_json::from_slice(&std::fs::read(stage.path("sum/calibration.json")).unwrap()).unwrap();
+    assert_eq!(sum["runs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_scaling_instead_of_blocks_is_called_one() {
+    let stage = Stage::new();
+    let model = model();
+    stage.calibrate("48", "few");
+    let name = "cat-1 (too few tokens for cat-8)";
+    let method = ["--method", "cat", "--block", "8", "--calibration", "few"];
+    let (out, _) = stage.succeed(&[&["transform", &model, "cat", "--json", "-"], &method[..]].concat());
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["method"], &report["fell_back"]), (&json!(name), &json!(8)));
+    let text = ["--text", "text.txt", "--tokenizer", "tokenizer.json", "--context", "24"];
+    let (out, _) = stage.succeed(&[&["eval", &model], &text[..], &method].concat());
+    assert!(out.contains(&format!("transform     {name}\n")), "{out}");
+    let (out, _) = stage.succeed(&[&["eval", "cat"], &text[..]].concat());
+    assert!(out.contains(&format!("transform     {name}, in the model\n")), "{out}");
+    let (out, _) = stage.succeed(&[&["analyze", &model, "--calibration", "few", "--block", "8"], &text[..]].concat());
+    assert!(out.contains("(not cat-8)") && out.contains("* a scaling instead"), "{out}");
+}
+
+#[test]
+fn a_transformed_folder_is_not_written_where_its_transforms_are_lost() {
+    let stage = Stage::new();
+    let model = model();
+    stage.succeed(&["transform", &model, "rotated", "--method", "hadamard"]);
+    for (target, preset) in [("bitsandbytes", "nf4"), ("dense", "nf4"), ("gguf", "iq4_nl")] {
+        let quantize = ["quantize", "rotated", "lost.gguf", "--preset", preset, "--to", target];
+        stage.refuse(&quantize, &["rotated", "transformed at run time (hadamard)", &format!("--to {target}")]);
+        stage.refuse(&[&quantize[..], &["--dry-run"]].concat(), &["hadamard"]);
+    }
+    let shard = "rotated/model-00001-of-00003.safetensors";
+    stage.refuse(&["quantize", shard, "lost.safetensors", "--preset", "nf4"], &["hadamard", "a lone file"]);
+    stage.succeed(&["quantize", "rotated", "kept", "--preset", "kmeans4-row"]);
+    stage.succeed(&["dequantize", "kept", "again"]);
+    let (out, _) = stage.succeed(&["inspect", "kept"]);
+    assert!(out.contains("transform     hadamard, 8 inputs at run time"), "{out}");
+    let scored = |place: &str| stage.perplexity(place, &["--activations", "int8"]);
+    assert_eq!(scored("kept"), scored("again"));
+    for place in ["kept", "again"] {
+        std::fs::remove_dir_all(stage.path(place).join("transforms")).unwrap();
+        let lost = [place, "transforms/transforms.json is missing"];
+        stage.refuse(&["eval", place, "--text", "text.txt", "--tokenizer", "tokenizer.json"], &lost);
+    }
+    stage.refuse(&["dequantize", "kept", "more"], &["transforms/transforms.json is missing"]);
+    stage.refuse(&["quantize", "again", "more", "--preset", "nf4"], &["transforms/transforms.json is missing"]);
+    // What folds whole is an ordinary checkpoint.
+    stage.calibrate("48", "few");
+    let folds = ["--method", "cat-unrotated", "--block", "1", "--calibration", "few"];
+    stage.succeed(&[&["transform", &model, "balanced"], &folds[..]].concat());
+    stage.succeed(&["quantize", "balanced", "dense", "--preset", "kmeans4-row", "--to", "dense"]);
+    assert!(stage.perplexity("dense", &[]).is_finite());
+}
+
+#[test]
+fn a_calibration_of_other_weights_is_taken_only_when_that_is_meant() {
+    let stage = Stage::new();
+    let model = model();
+    stage.calibrate("384", "moments");
+    let folds = ["--method", "cat-unrotated", "--block", "1", "--calibration", "moments"];
+    stage.succeed(&[&["transform", &model, "balanced"], &folds[..]].concat());
+    let method = ["--method", "cat", "--block", "8", "--calibration", "moments"];
+    let transform = [&["transform", "balanced", "cat"], &method[..]].concat();
+    stage.refuse(&transform, &["moments", "another model", "--allow-other-weights"]);
+    let (_, err) = stage.succeed(&[&transform[..], &["--allow-other-weights"]].concat());
+    assert!(err.contains("warning: moments: was made from another model"), "{err}");
 }
 
 #[test]
@@ -149,6 +231,11 @@ fn bad_words_are_refused_with_what_is_known() {
     refuse(&["--context", "24", "--stride", "25"], &["stride"]);
     refuse(&["--weights", "rtn4", "--group", "64"], &["--group"]);
     refuse(&["--context", "512"], &["400 tokens"]);
+    refuse(&["--windows", "0"], &["1 or more"]);
+    refuse(&["--damping", "-1"], &["--damping", "0 or more"]);
+    refuse(&["--damping", "NaN"], &["--damping", "finite"]);
+    let calibrate = ["calibrate", &model, "--text", "text.txt", "--tokenizer", "tokenizer.json", "-o", "c"];
+    stage.refuse(&[&calibrate[..], &["--tokens", "0"]].concat(), &["--tokens", "1 or more"]);
     stage.refuse(&["eval", &model, "--text", "text.txt"], &["tokenizer.json", "--tokenizer"]);
 }
 

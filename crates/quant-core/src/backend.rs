@@ -10,7 +10,8 @@ use crate::design::vector::{Points, VectorCells};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
-use crate::tensor::{Dtype, Matrix, NotFinite, Samples, Weights};
+use crate::switched::SwitchedEncoding;
+use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
 use crate::transform::{Blocks, Hadamard};
 
 /// How a matrix is encoded: everything a decoder needs but the codes.
@@ -193,15 +194,52 @@ pub trait Backend {
     }
 
     /// Exact 1-D k-means of each row: `level_count` levels at most. `weights`, when given, is row-major, one per sample
-    /// or one row for all; that none is negative or NaN is in their type, so that no backend can be given such ones.
-    /// `inverse_scales`, when given, multiply the samples of their group first. Class: exact.
+    /// or one row for all, finite and at least 0: [`crate::design::certified::fit_rows`] checks that. `inverse_scales`,
+    /// when given, multiply the samples of their group first. Class: exact.
     fn fit_rows(
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<Weights<'_>>,
+        weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault>;
+
+    /// The codebook of least squared error for each group, and the codes of its samples: selectors and codes, packed row
+    /// by row. With x' = fl(x · inverse row scale) and w the weight of a sample, 1 where there are none, a codebook costs
+    ///
+    /// ```text
+    /// Σ fl(w · fl(d²)),  d = min_l |fl(x' − level_l)|        summed in f32 in the order of the samples
+    /// ```
+    ///
+    /// and of equal ones the first is chosen; a code is the number of thresholds below x'. `weights` are as in
+    /// [`Self::fit_rows`]. Class: exact.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: matrices are in host memory.
+    fn encode_switched(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &SwitchedEncoding<'_>,
+        weights: Option<&[f32]>,
+        selectors: &mut [u8],
+        packed: &mut [u8],
+    ) -> Result<(), Self::Fault> {
+        crate::reference::encode_switched(matrix, encoding, weights, selectors, packed);
+        Ok(())
+    }
+
+    /// [`crate::switched::decoded`] of all codes. Class: ≤ 1 ULP, expected 0.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn decode_switched(
+        &self,
+        packed: &[u8],
+        selectors: &[u8],
+        encoding: &SwitchedEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), Self::Fault> {
+        crate::reference::decode_switched(packed, selectors, encoding, samples);
+        Ok(())
+    }
 
     /// Replaces each row of `rotation.width()` samples by H·diag(signs)·x/√d. Class: bounded product.
     ///

@@ -6,9 +6,11 @@
 
 pub mod cases;
 pub mod compare;
+mod switched;
 mod transforms;
 mod vectors;
 
+pub use switched::{decode_switched, encode_switched};
 pub use transforms::{block_transform, hadamard};
 pub use vectors::vector_cells;
 
@@ -18,7 +20,7 @@ use crate::design::{Bins, Gathered, certified};
 use crate::grouping::{GroupLength, Grouping};
 use crate::reference::{Reference, inverse_scales};
 use crate::scale::ScaleSearch;
-use crate::tensor::{Dtype, Matrix, Samples, Weights};
+use crate::tensor::{Dtype, Matrix, Samples};
 use cases::{DTYPES, Plan, StoredMatrix};
 use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 
@@ -28,7 +30,7 @@ macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
             encode_on_thresholds decode distortion value_histogram histogram cell_statistics gather fit_rows
-            hadamard block_transform vector_cells);
+            encode_switched decode_switched hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]
@@ -273,7 +275,6 @@ pub fn fit_rows<B: Backend>(backends: &[B]) {
         let runs =
             [(None, None, 4), (normalisation, None, 16), (None, Some(&weights[..]), 8), (None, Some(per_column), 3)];
         for (normalisation, weights, level_count) in runs {
-            let weights = weights.map(|w| Weights::new(w).expect("they are above 0"));
             let expected = done(Reference.fit_rows(matrix.matrix(), normalisation, weights, level_count));
             for backend in backends {
                 let found = done(backend.fit_rows(matrix.matrix(), normalisation, weights, level_count));

@@ -13,6 +13,9 @@
 //! * [`design`] – how a codebook is found;
 //! * [`recipe`] – what to do, with presets; [`mod@quantize`] – doing it, on any backend;
 //! * [`grid`] – uniform integer grids fitted to a row or a token;
+//! * [`switched`] – groups that choose among codebooks;
+//! * [`sensitivity`], [`outliers`] – what errors weigh, and which samples are kept exact;
+//! * [`allocate`] – which method each tensor gets within a size;
 //! * [`transform`] – maps applied before quantization: scaling, Hadamard, CAT (feature `linear-algebra`);
 //! * [`analysis`] – bits × concentration × alignment: why a layer loses what it loses;
 //! * [`dense`] – matrices of f64, and `linear` their algebra (feature `linear-algebra`);
@@ -27,6 +30,7 @@
 //! A code is *the number of thresholds strictly below the sample*. Thresholds are computed once, on the host, so a code
 //! is the result of comparisons only; comparisons do not round, and the same input gives the same codes everywhere.
 
+pub mod allocate;
 pub mod analysis;
 pub mod backend;
 pub mod codebook;
@@ -43,12 +47,15 @@ pub mod grouping;
 #[cfg(feature = "linear-algebra")]
 pub mod linear;
 pub mod measure;
+pub mod outliers;
 pub mod quantize;
 pub mod rate;
 pub mod recipe;
 pub mod reference;
 pub mod scale;
+pub mod sensitivity;
 pub mod source;
+pub mod switched;
 pub mod tensor;
 pub mod theory;
 pub mod transform;

@@ -1,20 +1,20 @@
 //! Quantizing one matrix on any backend: choose levels and scales, encode, measure.
 
-use crate::backend::{Backend, Encoding, SamplesMut};
+use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
-use crate::design::{Bins, certified, optimal};
 use crate::double_quant::{self, DoubleQuantized};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
+use crate::outliers::{self, Outliers};
 use crate::rate::StoredBits;
-use crate::recipe::{CodebookRule, Recipe};
-use crate::reference::inverse_scales;
-use crate::scale::{ScaleRule, ScaleSearch, level_max};
-use crate::tensor::{Matrix, NotFinite, flush};
+use crate::recipe::{CodebookRule, Recipe, Switch};
+use crate::sensitivity::{WeightedError, Weights};
+use crate::switched::{self, Switched, SwitchedEncoding};
+use crate::tensor::{Dtype, Matrix, NotFinite, flush};
 
-/// Bins of the histogram that a tensor-wide codebook of scaled samples is designed from.
-const DESIGN_BIN_COUNT: usize = 1 << 16;
+mod decoded;
+mod scaled;
 
 /// A quantized matrix: everything a decoder needs, and what it cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,14 +25,20 @@ pub struct Quantized {
     pub grouping: Grouping,
     /// Codes, packed row by row.
     pub packed: Vec<u8>,
-    /// One codebook, or one per row.
+    /// One codebook, one per row, or one per value of a selector.
     pub codebooks: Codebooks,
     /// The scales that codes were made with, one per group, if any.
     pub scales: Option<Vec<f32>>,
     /// The stored form of those scales when they are quantized in their turn.
     pub double_quantized: Option<DoubleQuantized>,
+    /// What groups that choose among codebooks store instead of scales.
+    pub switched: Option<Switched>,
+    /// Samples kept exact.
+    pub outliers: Option<Outliers>,
     /// Error against the original samples.
     pub distortion: Distortion,
+    /// The same under sensitivity weights, where they were given.
+    pub weighted: Option<WeightedError>,
 }
 
 /// Why a matrix could not be quantized.
@@ -46,50 +52,35 @@ pub enum QuantizeError<F: std::error::Error + 'static> {
     Fault(#[source] F),
 }
 
-impl Quantized {
-    /// How the codes are to be read.
-    pub fn encoding(&self) -> Encoding<'_> {
-        Encoding {
-            bit_width: self.bit_width,
-            grouping: self.grouping,
-            scales: self.scales.as_deref(),
-            codebooks: &self.codebooks,
-        }
-    }
-
-    /// Bits as stored in the native format.
-    pub fn stored_bits(&self) -> StoredBits {
-        let scale_count = self.scales.as_ref().map_or(0, Vec::len);
-        let scale_bits = match &self.double_quantized {
-            Some(_) => double_quant::stored_bits(scale_count),
-            None => 32 * scale_count as u64,
-        };
-        StoredBits {
-            weight_count: (self.grouping.rows() * self.grouping.columns()) as u64,
-            code_bits: 8 * self.packed.len() as u64,
-            scale_bits,
-            codebook_bits: 32 * self.codebooks.all_levels().len() as u64,
-            dense_bits: 0,
-        }
-    }
-
-    /// The samples that a decoder sees.
-    pub fn decode<B: Backend>(&self, backend: &B, samples: &mut SamplesMut<'_>) -> Result<(), B::Fault> {
-        backend.decode(&self.packed, &self.encoding(), samples)
-    }
-}
-
-/// The bits that `recipe` will store for a `rows × columns` matrix, known before a sample is read.
-pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize) -> StoredBits {
-    let scale_count = recipe.scale.map_or(0, |_| Grouping::new(rows, columns, recipe.group).group_count());
+/// The bits that `recipe` will store for a `rows × columns` matrix of `dtype`, known before a sample is read.
+pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -> StoredBits {
+    let group_count = Grouping::new(rows, columns, recipe.group).group_count();
+    let scale_count = recipe.scale.map_or(0, |_| group_count);
     let plain_bits = 32 * scale_count as u64;
+    let (scale_bits, codebook_bits) = match recipe.switch {
+        Some(switch) => switched_bits(recipe, switch, rows, columns),
+        None => (
+            if recipe.double_quant { double_quant::stored_bits(scale_count) } else { plain_bits },
+            32 * (recipe.codebook_count(rows) * recipe.bit_width.level_count()) as u64,
+        ),
+    };
+    let outlier_bits = |count| outliers::stored_bits(count, rows, columns, dtype);
     StoredBits {
         weight_count: (rows * columns) as u64,
         code_bits: 8 * (rows * recipe.bit_width.row_len_bytes(columns)) as u64,
-        scale_bits: if recipe.double_quant { double_quant::stored_bits(scale_count) } else { plain_bits },
-        codebook_bits: 32 * (recipe.codebook_count(rows) * recipe.bit_width.level_count()) as u64,
+        scale_bits,
+        codebook_bits,
+        outlier_bits: recipe.outliers.map_or(0, |rule| outlier_bits(rule.count(rows * columns))),
         dense_bits: 0,
     }
+}
+
+/// Bits of selectors with row scales, and of steps with shapes.
+fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize) -> (u64, u64) {
+    let groups = Grouping::new(rows, columns, recipe.group).groups_per_row();
+    let row_bits = 8 * switch.selector_width().row_len_bytes(groups) + 16;
+    let values = switch.step_count() + switch.shape_count() * recipe.bit_width.level_count();
+    ((rows * row_bits) as u64, 16 * values as u64)
 }
 
 /// Quantizes `matrix` by `recipe`.
@@ -110,11 +101,22 @@ pub fn quantize<B: Backend>(
     matrix: Matrix<'_>,
     recipe: &Recipe,
 ) -> Result<Quantized, QuantizeError<B::Fault>> {
+    quantize_weighted(backend, matrix, None, recipe)
+}
+
+/// [`quantize`] for least *weighted* squared error, wherever levels, steps or choices are designed; scales that are searched
+/// for a fixed codebook look at plain errors.
+pub fn quantize_weighted<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    weights: Option<&Weights>,
+    recipe: &Recipe,
+) -> Result<Quantized, QuantizeError<B::Fault>> {
     let _held = Held::new(backend, matrix);
     if let Some(refused) = backend.first_not_finite(matrix.samples()).map_err(QuantizeError::Fault)? {
         return Err(refused.into());
     }
-    quantize_finite(backend, matrix, recipe).map_err(QuantizeError::Fault)
+    quantize_finite(backend, matrix, weights.map(Weights::values), recipe).map_err(QuantizeError::Fault)
 }
 
 /// Keeps a matrix on the device while it is borrowed.
@@ -136,26 +138,77 @@ impl<B: Backend> Drop for Held<'_, B> {
     }
 }
 
-fn quantize_finite<B: Backend>(backend: &B, matrix: Matrix<'_>, recipe: &Recipe) -> Result<Quantized, B::Fault> {
+fn quantize_finite<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    weights: Option<&[f32]>,
+    recipe: &Recipe,
+) -> Result<Quantized, B::Fault> {
+    let Some(rule) = recipe.outliers else {
+        let mut quantized = coded(backend, matrix, weights, recipe)?;
+        if weights.is_some() || recipe.switch.is_some() {
+            quantized.measure(backend, matrix, weights)?;
+        }
+        return Ok(quantized);
+    };
+    let outliers = Outliers::find(matrix, weights, rule);
+    let rest = outliers.without(matrix);
+    let others = Matrix::new(rest.samples(), matrix.rows(), matrix.columns()).expect("as many samples");
+    // The device may keep a copy of the matrix as it is; from here on it is another one.
+    backend.release();
+    let _held = Held::new(backend, others);
+    let designs = !recipe.codebook.is_fixed() || recipe.switch.is_some();
+    let masked = (designs
+        && (weights.is_some() || recipe.codebook == CodebookRule::KmeansRow || recipe.switch.is_some()))
+    .then(|| outliers.weights_without(matrix, weights));
+    let mut quantized = coded(backend, others, masked.as_deref(), recipe)?;
+    quantized.outliers = Some(outliers);
+    quantized.measure(backend, matrix, weights)?;
+    Ok(quantized)
+}
+
+/// Codes and side information.
+fn coded<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    weights: Option<&[f32]>,
+    recipe: &Recipe,
+) -> Result<Quantized, B::Fault> {
+    if let Some(switch) = recipe.switch {
+        return switched_coded(backend, matrix, weights, recipe, switch);
+    }
     let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
-    let (codebooks, scales) = codebooks_and_scales(backend, matrix, grouping, recipe)?;
+    let (codebooks, scales) = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe)?;
     let double_quantized = scales.as_ref().filter(|_| recipe.double_quant).map(|s| DoubleQuantized::new(s));
     let scales = double_quantized.as_ref().map(DoubleQuantized::decode).or(scales).map(flush_all);
     let scales = if recipe.half_scales { scales.map(round_to_half) } else { scales };
-    let mut quantized = Quantized {
-        bit_width: recipe.bit_width,
-        grouping,
-        packed: Vec::new(),
-        codebooks,
-        scales,
-        double_quantized,
-        distortion: Distortion::empty(recipe.bit_width.level_count()),
-    };
+    let mut quantized = Quantized { scales, double_quantized, ..Quantized::begun(recipe, grouping, codebooks) };
     let mut packed = vec![0; quantized.encoding().codes_len_bytes()];
     backend.encode(matrix, &quantized.encoding(), &mut packed)?;
     quantized.distortion = backend.distortion(matrix, &quantized.encoding(), &packed)?;
     quantized.packed = packed;
     Ok(quantized)
+}
+
+fn switched_coded<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    weights: Option<&[f32]>,
+    recipe: &Recipe,
+    switch: Switch,
+) -> Result<Quantized, B::Fault> {
+    let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
+    let (steps, shapes) = switched::fit(backend, matrix, weights, recipe, switch)?;
+    let codebooks = switched::table(&steps, &shapes, recipe.bit_width.level_count());
+    let (bit_width, selector_width) = (recipe.bit_width, switch.selector_width());
+    let row_scales = switched::row_scales(matrix);
+    let scales: Vec<f32> = row_scales.iter().map(|s| s.to_f32()).collect();
+    let encoding = SwitchedEncoding { bit_width, selector_width, grouping, row_scales: &scales, codebooks: &codebooks };
+    let mut selectors = vec![0; matrix.rows() * encoding.selector_row_len_bytes()];
+    let mut packed = vec![0; matrix.rows() * encoding.row_len_bytes()];
+    backend.encode_switched(matrix, &encoding, weights, &mut selectors, &mut packed)?;
+    let switched = Switched { selector_width, shapes, steps, row_scales, selectors };
+    Ok(Quantized { packed, switched: Some(switched), ..Quantized::begun(recipe, grouping, codebooks) })
 }
 
 /// A subnormal scale would be zero on some devices and not on others, and a zero scale has a meaning of its own.
@@ -170,112 +223,4 @@ fn round_to_half(mut scales: Vec<f32>) -> Vec<f32> {
     let most = half::f16::MAX.to_f32();
     scales.iter_mut().for_each(|s| *s = half::f16::from_f32(s.clamp(-most, most)).to_f32());
     scales
-}
-
-type CodebooksAndScales = (Codebooks, Option<Vec<f32>>);
-
-fn codebooks_and_scales<B: Backend>(
-    backend: &B,
-    matrix: Matrix<'_>,
-    grouping: Grouping,
-    recipe: &Recipe,
-) -> Result<CodebooksAndScales, B::Fault> {
-    let Some(rule) = recipe.scale else {
-        return Ok((design_unscaled(backend, matrix, recipe)?, None));
-    };
-    if let Some(codebooks) = recipe.fixed_codebooks() {
-        let scales = choose_scales(backend, matrix, grouping, &codebooks, rule)?;
-        return Ok((codebooks, Some(scales)));
-    }
-    let mut scales = vec![0.0; grouping.group_count()];
-    backend.absmax_scales(matrix, grouping, 1.0, &mut scales)?;
-    let inverse = inverse_scales(&scales);
-    let codebooks = design_scaled(backend, matrix, (grouping, &inverse), recipe)?;
-    if rule != ScaleRule::Absmax {
-        scales = search_scales(backend, matrix, grouping, &codebooks, rule)?;
-    }
-    Ok((codebooks, Some(scales)))
-}
-
-fn choose_scales<B: Backend>(
-    backend: &B,
-    matrix: Matrix<'_>,
-    grouping: Grouping,
-    codebooks: &Codebooks,
-    rule: ScaleRule,
-) -> Result<Vec<f32>, B::Fault> {
-    if rule != ScaleRule::Absmax {
-        return search_scales(backend, matrix, grouping, codebooks, rule);
-    }
-    let mut scales = vec![0.0; grouping.group_count()];
-    // The largest *positive* level: an integer grid reaches one step further below zero, which absmax scaling leaves.
-    let top = codebooks.levels(0).last().copied().filter(|&y| y > 0.0).unwrap_or(level_max(codebooks.levels(0)));
-    backend.absmax_scales(matrix, grouping, 1.0 / top, &mut scales)?;
-    Ok(scales)
-}
-
-fn search_scales<B: Backend>(
-    backend: &B,
-    matrix: Matrix<'_>,
-    grouping: Grouping,
-    codebooks: &Codebooks,
-    rule: ScaleRule,
-) -> Result<Vec<f32>, B::Fault> {
-    let signed = rule == ScaleRule::SignedSearch;
-    let mut scales = vec![0.0; grouping.group_count()];
-    if codebooks.count() == 1 {
-        let search = ScaleSearch::new(codebooks, grouping.length(), signed);
-        backend.search_scales(matrix, grouping, &search, &mut scales)?;
-        return Ok(scales);
-    }
-    let row_grouping = Grouping::new(1, matrix.columns(), grouping.length());
-    for (row, scales) in scales.chunks_mut(grouping.groups_per_row()).enumerate() {
-        let codebook = Codebooks::from_levels(codebooks.level_count(), [codebooks.levels(row)]);
-        if level_max(codebook.levels(0)) > 0.0 {
-            let search = ScaleSearch::new(&codebook, grouping.length(), signed);
-            backend.search_scales(matrix.row_range(row..row + 1), row_grouping, &search, scales)?;
-        }
-    }
-    Ok(scales)
-}
-
-/// A codebook in the unit of the samples.
-fn design_unscaled<B: Backend>(backend: &B, matrix: Matrix<'_>, recipe: &Recipe) -> Result<Codebooks, B::Fault> {
-    let level_count = recipe.bit_width.level_count();
-    if recipe.codebook == CodebookRule::KmeansRow {
-        return backend.fit_rows(matrix, None, None, level_count);
-    }
-    if matrix.is_empty() {
-        return Ok(Codebooks::from_levels(level_count, [[0.0]]));
-    }
-    Ok(shared(&certified::fit_finite(backend, matrix, level_count)?.levels, level_count))
-}
-
-/// A codebook for samples divided by their group's largest magnitude.
-fn design_scaled<B: Backend>(
-    backend: &B,
-    matrix: Matrix<'_>,
-    normalisation: (Grouping, &[f32]),
-    recipe: &Recipe,
-) -> Result<Codebooks, B::Fault> {
-    let level_count = recipe.bit_width.level_count();
-    if recipe.codebook == CodebookRule::KmeansRow {
-        return backend.fit_rows(matrix, Some(normalisation), None, level_count);
-    }
-    let bins = Bins::covering(-1.0, 1.0, DESIGN_BIN_COUNT);
-    let points = backend.histogram(matrix, Some(normalisation), &bins)?.points(&bins);
-    Ok(fit_shared(&points, level_count))
-}
-
-fn fit_shared(points: &[(f64, f64)], level_count: usize) -> Codebooks {
-    if points.is_empty() {
-        return Codebooks::from_levels(level_count, [[0.0]]);
-    }
-    shared(&optimal::fit_points(points, level_count).levels, level_count)
-}
-
-fn shared(levels: &[f64], level_count: usize) -> Codebooks {
-    let mut levels: Vec<f32> = levels.iter().map(|&y| y as f32).collect();
-    levels.dedup();
-    Codebooks::from_levels(level_count, [levels])
 }

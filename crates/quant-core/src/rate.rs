@@ -11,6 +11,8 @@ pub struct StoredBits {
     pub scale_bits: u64,
     /// Levels.
     pub codebook_bits: u64,
+    /// Samples kept exact among the codes, and where they are.
+    pub outlier_bits: u64,
     /// Weights kept as they were.
     pub dense_bits: u64,
 }
@@ -22,12 +24,13 @@ impl StoredBits {
         self.code_bits += other.code_bits;
         self.scale_bits += other.scale_bits;
         self.codebook_bits += other.codebook_bits;
+        self.outlier_bits += other.outlier_bits;
         self.dense_bits += other.dense_bits;
     }
 
     /// All bits.
     pub fn total_bits(&self) -> u64 {
-        self.code_bits + self.scale_bits + self.codebook_bits + self.dense_bits
+        self.code_bits + self.scale_bits + self.codebook_bits + self.outlier_bits + self.dense_bits
     }
 
     /// Rate in bits per weight; 0 for no weights.

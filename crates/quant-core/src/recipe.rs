@@ -1,6 +1,10 @@
 //! What to do to a matrix: which codebook, how many bits, which samples share a scale, how scales are chosen and stored.
 //!
-//! The axes are orthogonal; a preset is a name for a point on them.
+//! The axes are orthogonal; a preset is a name for a point on them. Codebook × groups × how scales are chosen × how they
+//! are stored × what is kept exact; sensitivity weights are data and are given beside the recipe.
+
+mod error;
+mod text;
 
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
@@ -8,12 +12,17 @@ use crate::design::{float_format, normal_float, uniform};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
 
+pub use error::RecipeError;
+
 /// The levels of llama.cpp's `IQ4_NL` (its `kvalues_iq4nl`), a compile-time constant in every one of its backends.
 pub const IQ4_NL_LEVELS: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 /// Samples in a block of llama.cpp's `IQ4_NL`, `Q4_0` and `Q8_0`.
 pub const GGML_BLOCK_LEN: usize = 32;
+
+/// The family whose groups choose among codebooks.
+const SWITCHED: &str = "switched";
 
 /// Where the levels come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,42 +84,53 @@ pub struct Recipe {
     pub double_quant: bool,
     /// Whether scales are rounded to f16, and integers are whole ones: what blocks of llama.cpp hold.
     pub half_scales: bool,
+    /// What every group chooses among, instead of having a scale of its own.
+    pub switch: Option<Switch>,
+    /// Which samples are kept exact beside the codes.
+    pub outliers: Option<OutlierRule>,
 }
 
-/// Why a recipe was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecipeError {
-    /// No such preset.
-    #[error(
-        "unknown preset \"{0}\"; presets are nf4, nf3, fp4, int4, lloyd4, lloyd3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, and iq4_nl, q4_0, q8_0"
-    )]
-    UnknownPreset(String),
-    /// Fewer than 2 or more than 8 bits.
-    #[error("{0} bits per code; the allowed range is 2 to 8")]
-    BitsOutOfRange(u32),
-    /// A codebook that exists at one width only.
-    #[error("{name} has 4 bits and no others")]
-    BitsFixed {
-        /// The recipe's name.
-        name: String,
-    },
-    /// f16 scales that would be quantized once more.
-    #[error("{name} stores its scales as f16; they are not quantized once more")]
-    HalfScales {
-        /// The recipe's name.
-        name: String,
-    },
-    /// A group of no sample.
-    #[error("a group of 0 samples; a group has at least 1 sample")]
-    EmptyGroup,
-    /// A scale rule where there is no scale.
-    #[error(
-        "{name} stores no scales at this group length, so there is none to choose or to quantize; use a group of samples such as 64"
-    )]
-    NoScales {
-        /// The recipe's name.
-        name: String,
-    },
+/// What every group chooses among: 2^step_bits scales, the *steps*, times 2^shape_bits codebooks, the *shapes*; 1 to 8
+/// bits in all. See [`crate::switched`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Switch {
+    /// log₂ of the number of steps.
+    pub step_bits: u8,
+    /// log₂ of the number of shapes.
+    pub shape_bits: u8,
+}
+
+impl Switch {
+    /// Scales of the matrix.
+    pub fn step_count(self) -> usize {
+        1 << self.step_bits
+    }
+
+    /// Codebooks of the matrix before they are scaled.
+    pub fn shape_count(self) -> usize {
+        1 << self.shape_bits
+    }
+
+    /// Bits of what a group stores.
+    pub fn selector_width(self) -> BitWidth {
+        BitWidth::new(u32::from(self.step_bits + self.shape_bits)).expect("1 to 8 was checked")
+    }
+}
+
+/// Which samples are kept exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OutlierRule {
+    /// How many of a million samples.
+    pub per_million: u32,
+    /// Whether those of largest weight · x² are kept; those of largest |x| otherwise.
+    pub by_sensitivity: bool,
+}
+
+impl OutlierRule {
+    /// Samples that are kept of `sample_count`, rounded to nearest.
+    pub fn count(self, sample_count: usize) -> usize {
+        ((sample_count as u64 * u64::from(self.per_million) + 500_000) / 1_000_000) as usize
+    }
 }
 
 impl Recipe {
@@ -131,6 +151,9 @@ impl Recipe {
             "q8_0" => return Ok(Self::ggml(CodebookRule::Integer, 8, ScaleRule::Absmax)),
             _ => {}
         }
+        if let Some(bits) = name.strip_prefix(SWITCHED).and_then(|bits| bits.parse().ok()) {
+            return Self::switched(bits).ok_or_else(|| RecipeError::UnknownPreset(name.into()));
+        }
         let unknown = || RecipeError::UnknownPreset(name.into());
         let family = |(rule, prefix, suffix): &(CodebookRule, &str, &str)| {
             let bits: u32 = name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()?;
@@ -147,14 +170,28 @@ impl Recipe {
         };
         let bit_width = BitWidth::new(bits).expect("2 to 8 was checked");
         let scale = codebook.is_fixed().then_some(ScaleRule::SignedSearch);
-        Ok(Self { codebook, bit_width, group, scale, double_quant: false, half_scales: false })
+        Ok(Self { scale, ..Self::plain(codebook, bit_width, group) })
+    }
+
+    fn plain(codebook: CodebookRule, bit_width: BitWidth, group: GroupLength) -> Self {
+        let (scale, switch, outliers) = (None, None, None);
+        Self { codebook, bit_width, group, scale, double_quant: false, half_scales: false, switch, outliers }
+    }
+
+    /// Groups of 16 that choose among 16 steps times 8 shapes, or times 4 below 4 bits, where a group has less to tell:
+    /// 7/16 or 6/16 bits a sample. On N(0,1) at 4 bits, 32 × 4, 16 × 8 and 8 × 16 are within 0.16 dB of one another.
+    fn switched(bits: u32) -> Option<Self> {
+        let bit_width = BitWidth::new(bits).ok().filter(|_| bits >= 2)?;
+        let switch = Switch { step_bits: 4, shape_bits: if bits >= 4 { 3 } else { 2 } };
+        let plain = Self::plain(CodebookRule::Lloyd, bit_width, GroupLength::Samples(16));
+        Some(Self { switch: Some(switch), ..plain })
     }
 
     /// What a block of llama.cpp holds.
     fn ggml(codebook: CodebookRule, bits: u32, rule: ScaleRule) -> Self {
         let bit_width = BitWidth::new(bits).expect("4 or 8");
         let group = GroupLength::Samples(GGML_BLOCK_LEN);
-        Self { codebook, bit_width, group, scale: Some(rule), double_quant: false, half_scales: true }
+        Self { scale: Some(rule), half_scales: true, ..Self::plain(codebook, bit_width, group) }
     }
 
     /// The same with another bit width.
@@ -175,8 +212,12 @@ impl Recipe {
         if group == GroupLength::Samples(0) {
             return Err(RecipeError::EmptyGroup);
         }
+        if self.switch.is_some() && !matches!(group, GroupLength::Samples(_)) {
+            let why = "groups that choose a step are runs of samples; use a group such as 16";
+            return Err(RecipeError::NoSwitch { name: self.family_name(), why });
+        }
         self.group = group;
-        if !self.codebook.is_fixed() {
+        if !self.codebook.is_fixed() && self.switch.is_none() {
             self.scale = self.needs_scales().then_some(ScaleRule::Absmax);
         }
         Ok(self)
@@ -203,8 +244,50 @@ impl Recipe {
         Ok(self)
     }
 
+    /// The same with groups that choose among 2^`step_bits` scales times 2^`shape_bits` codebooks.
+    pub fn with_switch(mut self, step_bits: u32, shape_bits: u32) -> Result<Self, RecipeError> {
+        let refuse = |why| Err(RecipeError::NoSwitch { name: self.family_name(), why });
+        if !(1..=8).contains(&step_bits.saturating_add(shape_bits)) {
+            return Err(RecipeError::SwitchBits { step_bits, shape_bits });
+        }
+        if self.codebook == CodebookRule::KmeansRow || self.half_scales || self.double_quant {
+            return refuse("has scales or codebooks of its own; steps are for nf, fp, int, lloyd and switched");
+        }
+        if self.codebook.is_fixed() && shape_bits > 0 {
+            return refuse("has one fixed codebook and no shapes to choose; use 0 shape bits, or lloyd or switched");
+        }
+        if !matches!(self.group, GroupLength::Samples(_)) {
+            return refuse("groups that choose a step are runs of samples; use a group such as 16");
+        }
+        self.scale = None;
+        self.switch = Some(Switch { step_bits: step_bits as u8, shape_bits: shape_bits as u8 });
+        Ok(self)
+    }
+
+    /// The same with the share `fraction` of samples kept exact: those of largest weight · x² when `by_sensitivity`, of
+    /// largest |x| otherwise.
+    pub fn with_outliers(mut self, fraction: f64, by_sensitivity: bool) -> Result<Self, RecipeError> {
+        if !(1e-6..=0.1).contains(&fraction) {
+            return Err(RecipeError::OutlierFraction(fraction.to_string()));
+        }
+        if self.half_scales {
+            return Err(RecipeError::HalfScales { name: self.family_name() });
+        }
+        self.outliers = Some(OutlierRule { per_million: (fraction * 1e6).round() as u32, by_sensitivity });
+        Ok(self)
+    }
+
+    /// Whether what is stored is codes, levels and at most one f32, f16 or doubly quantized scale for each group: all
+    /// that formats of other programs can hold.
+    pub fn is_plain(&self) -> bool {
+        self.switch.is_none() && self.outliers.is_none()
+    }
+
     /// Whether a scale says something that the codebook does not.
     fn needs_scales(&self) -> bool {
+        if self.switch.is_some() {
+            return false;
+        }
         let shared_with_codebook = match self.codebook {
             CodebookRule::Lloyd => self.group == GroupLength::Tensor,
             CodebookRule::KmeansRow => matches!(self.group, GroupLength::Row | GroupLength::Tensor),
@@ -215,6 +298,9 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
+        if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
+            return format!("{SWITCHED}{}", self.bit_width.bits());
+        }
         let (_, prefix, suffix) =
             CodebookRule::ALL.iter().find(|(rule, ..)| *rule == self.codebook).expect("every rule is listed");
         format!("{prefix}{}{suffix}", self.bit_width.bits())
@@ -234,23 +320,5 @@ impl Recipe {
             levels = (0..levels.len()).map(|code| code as f32 - half).collect();
         }
         Some(Codebooks::from_levels(self.bit_width.level_count(), [levels]))
-    }
-}
-
-impl std::fmt::Display for Recipe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.family_name())?;
-        let Some(scale) = self.scale else { return Ok(()) };
-        match self.group {
-            GroupLength::Samples(n) => write!(f, " group {n}")?,
-            GroupLength::Row => write!(f, " group row")?,
-            GroupLength::Tensor => write!(f, " group tensor")?,
-        }
-        write!(f, " {}", scale.name())?;
-        match (self.double_quant, self.half_scales) {
-            (true, _) => write!(f, " double-quant"),
-            (false, true) => write!(f, " f16-scales"),
-            (false, false) => Ok(()),
-        }
     }
 }

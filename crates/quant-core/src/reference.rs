@@ -2,6 +2,8 @@
 //!
 //! [`Reference`] is itself a [`Backend`], so the conformance suite can be run on it and a caller can use it anywhere.
 
+mod switched;
+
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::{code_at, pack_row};
@@ -10,8 +12,10 @@ use crate::design::{BinSums, Bins, Gathered, fixed_point, optimal};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
-use crate::tensor::{Matrix, NotFinite, Samples, Weights, flush};
+use crate::tensor::{Matrix, NotFinite, Samples, flush};
 use crate::transform::{Blocks, Hadamard};
+
+pub use switched::{decode_switched, encode_switched};
 
 /// The scalar backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,6 +110,11 @@ fn search_cost(scaled: &[i32], sign: i32, span: i32, levels_q15: &[i16]) -> u64 
 /// A sample after normalisation: x, or fl(x · inverse scale of its group), flushed.
 pub fn normalised(x: f32, row: usize, column: usize, normalisation: Option<(Grouping, &[f32])>) -> f32 {
     normalisation.map_or(x, |(grouping, inverse)| flush(x * inverse[grouping.index_of(row, column)]))
+}
+
+/// The weights of a row, where `weights` are one for each column, shared by all rows, or one for each sample.
+pub fn row_weights(weights: Option<&[f32]>, row: usize, columns: usize) -> Option<&[f32]> {
+    weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] })
 }
 
 fn group_samples(samples: Samples<'_>, range: std::ops::Range<usize>) -> Vec<f32> {
@@ -228,15 +237,14 @@ impl Backend for Reference {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<Weights<'_>>,
+        weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, Self::Fault> {
         let columns = matrix.columns();
         let fit = |row: usize| {
             let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
             let samples: Vec<f32> = (0..columns).map(sample).collect();
-            let row_weights = weights.map(|w| w.of_row(row, columns));
-            optimal::fit_levels(&samples, row_weights, level_count)
+            optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
         };
         Ok(Codebooks::from_levels(level_count, (0..matrix.rows()).map(fit)))
     }

@@ -53,47 +53,6 @@ pub struct NotFinite {
     pub value: f32,
 }
 
-/// Weights that are finite and at least 0, which is what a fit relies on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weights<'a>(&'a [f32]);
-
-/// A weight that is negative, NaN or infinite.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("weight {index} is {value}; weights must be finite and at least 0")]
-pub struct WeightError {
-    /// Position of the weight.
-    pub index: usize,
-    /// The offending value.
-    pub value: f32,
-}
-
-impl<'a> Weights<'a> {
-    /// Weights that were looked at, or the first that is refused.
-    ///
-    /// ```
-    /// use quant_core::tensor::Weights;
-    /// assert_eq!(Weights::new(&[0.0, 1.0]).unwrap().values(), [0.0, 1.0]);
-    /// let refused = Weights::new(&[1.0, f32::NAN]).unwrap_err();
-    /// assert_eq!(refused.to_string(), "weight 1 is NaN; weights must be finite and at least 0");
-    /// ```
-    pub fn new(values: &'a [f32]) -> Result<Self, WeightError> {
-        match values.iter().position(|w| !(*w >= 0.0 && w.is_finite())) {
-            Some(index) => Err(WeightError { index, value: values[index] }),
-            None => Ok(Self(values)),
-        }
-    }
-
-    /// The weights.
-    pub fn values(self) -> &'a [f32] {
-        self.0
-    }
-
-    /// Those of one row: of as many rows as there are, or the one row that serves all.
-    pub fn of_row(self, row: usize, columns: usize) -> &'a [f32] {
-        if self.0.len() == columns { self.0 } else { &self.0[row * columns..][..columns] }
-    }
-}
-
 impl<'a> Samples<'a> {
     /// The number of samples.
     pub fn len(&self) -> usize {

@@ -18,7 +18,7 @@ use quant_core::conformance::cases::Noise;
 use quant_core::design::certified::fit_finite;
 use quant_core::design::vector::Points;
 use quant_core::grouping::{GroupLength, Grouping};
-use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::tensor::{Matrix, Samples};
 use quant_cpu::{Cpu, CpuOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -123,11 +123,10 @@ fn whole(cpu: &Cpu, samples: Samples<'_>, level_count: usize) -> Run {
 }
 
 fn rows(cpu: &Cpu, samples: &[f32], weights: &[f32], columns: usize, level_count: usize) -> Run {
-    let checked = Weights::new(weights).expect("squares are at least 0");
     let matrix = Matrix::new(Samples::F32(samples), samples.len() / columns, columns).expect("whole rows");
     let mut packed = vec![1; samples.len()];
     let watch = Stopwatch::start();
-    let Ok(codebooks) = cpu.fit_rows(matrix, None, Some(checked), level_count);
+    let Ok(codebooks) = cpu.fit_rows(matrix, None, Some(weights), level_count);
     encode(cpu, matrix, &codebooks, &mut packed);
     let run = watch.run(0.0, "every row exact".into());
     std::hint::black_box(packed);

@@ -8,14 +8,15 @@ use crate::{Cpu, level::Level};
 use quant_core::codebook::Codebooks;
 use quant_core::design::optimal::{self, FillLayer, Layer};
 use quant_core::grouping::Grouping;
-use quant_core::tensor::{Matrix, Weights};
+use quant_core::reference::row_weights;
+use quant_core::tensor::Matrix;
 use rayon::prelude::*;
 
 pub(crate) fn fit_rows(
     cpu: &Cpu,
     matrix: Matrix<'_>,
     normalisation: Option<(Grouping, &[f32])>,
-    weights: Option<Weights<'_>>,
+    weights: Option<&[f32]>,
     level_count: usize,
 ) -> Codebooks {
     let columns = matrix.columns();
@@ -23,8 +24,7 @@ pub(crate) fn fit_rows(
         let mut samples = vec![0.0; columns];
         load(cpu.level, matrix.samples(), row * columns, &mut samples);
         normalise(&mut samples, row, 0..columns, normalisation);
-        let row_weights = weights.map(|w| w.of_row(row, columns));
-        optimal::fit_levels_with(&cpu.level, &samples, row_weights, level_count)
+        optimal::fit_levels_with(&cpu.level, &samples, row_weights(weights, row, columns), level_count)
     };
     let levels: Vec<_> = cpu.pool.install(|| (0..matrix.rows()).into_par_iter().map(fit).collect());
     Codebooks::from_levels(level_count, levels)

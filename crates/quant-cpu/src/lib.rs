@@ -13,8 +13,10 @@ mod block_transform;
 mod cell_statistics;
 mod codes;
 mod decode;
+mod decode_switched;
 mod distortion;
 mod encode;
+mod encode_switched;
 mod first_not_finite;
 mod fit_rows;
 mod hadamard;
@@ -35,7 +37,8 @@ use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, NotFinite, Samples, Weights};
+use quant_core::switched::SwitchedEncoding;
+use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
 use std::convert::Infallible;
 
@@ -186,10 +189,33 @@ impl Backend for Cpu {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<Weights<'_>>,
+        weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, Infallible> {
         Ok(fit_rows::fit_rows(self, matrix, normalisation, weights, level_count))
+    }
+
+    fn encode_switched(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &SwitchedEncoding<'_>,
+        weights: Option<&[f32]>,
+        selectors: &mut [u8],
+        packed: &mut [u8],
+    ) -> Result<(), Infallible> {
+        encode_switched::encode_switched(self, matrix, encoding, weights, selectors, packed);
+        Ok(())
+    }
+
+    fn decode_switched(
+        &self,
+        packed: &[u8],
+        selectors: &[u8],
+        encoding: &SwitchedEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), Infallible> {
+        decode_switched::decode_switched(self, packed, selectors, encoding, samples);
+        Ok(())
     }
 
     fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), Infallible> {

@@ -3,7 +3,7 @@
 use quant_core::backend::Backend;
 use quant_core::conformance::cases::Noise;
 use quant_core::reference::Reference;
-use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::tensor::{Matrix, Samples};
 use quant_cpu::{Cpu, CpuOptions, SimdLevel};
 
 #[test]
@@ -23,7 +23,6 @@ fn long_rows_do_not_depend_on_instructions_or_threads() {
     let weights: Vec<f32> = samples.iter().map(|_| noise.normal().powi(2)).collect();
     let matrix = Matrix::new(Samples::F32(&samples), rows, columns).unwrap();
     for (weights, level_count) in [(None, 16), (Some(&weights[..]), 16), (Some(&weights[..]), 5)] {
-        let weights = weights.map(|w| Weights::new(w).unwrap());
         let Ok(expected) = Reference.fit_rows(matrix, None, weights, level_count);
         for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
             for threads in [1, 2, 7] {

@@ -1,7 +1,7 @@
 //! Why does each linear layer lose what it loses, and what would each transform change?
 
 use quant::Error;
-use quant_core::analysis::{self, Factors, db, gaussian_concentration};
+use quant_core::analysis::{self, Factors, Repairs, db};
 use quant_core::grid::{Extent, GridKind, Symmetry};
 use quant_core::linear;
 use quant_core::measure::sqnr_db;
@@ -9,13 +9,17 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::calibration::{Calibration, Statistics};
-use crate::layer::{Input, Layer, Linear};
+use crate::layer::{Input, Linear};
 use crate::method::{Build, Method, dense, failed};
 use crate::model::Model;
 use crate::online::{self, Online};
 use crate::ops;
+use crate::place::Place;
 use crate::refused;
 use crate::text::Windows;
+
+/// No factor whose repair gains less is said to limit a layer.
+const NEAR_DB: f64 = 1.0;
 
 /// What to analyze.
 #[derive(Clone, Debug)]
@@ -35,7 +39,9 @@ pub struct Options {
 /// One linear layer under one transform. All but the SQNRs are factors, in dB.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
-    /// The transform.
+    /// The transform that was asked for.
+    pub asked: String,
+    /// The transform that was built, and for lack of which tokens if it is another.
     pub method: String,
     /// C(x) of the transformed inputs.
     pub input_concentration_db: f64,
@@ -70,18 +76,25 @@ pub struct LinearReport {
     pub alignment_db: f64,
     /// A*, the most that an invertible map can reach.
     pub alignment_max_db: f64,
-    /// A* over A.
+    /// A* over A: what the predicted SQNR gains in the best alignment.
     pub headroom_db: f64,
-    /// What limits it, in words.
+    /// What it gains when the inputs alone become as concentrated as Gaussian samples, no transform applied before.
+    pub input_concentration_repair_db: f64,
+    /// What it gains when the weights alone do.
+    pub weight_concentration_repair_db: f64,
+    /// The factor whose repair gains most: `alignment`, `input concentration`, `weight concentration`, or `bits` when none
+    /// gains 1 dB.
+    pub limited_by: String,
+    /// The same in words, with its gain.
     pub limit: String,
     /// Each transform, in the order asked for.
     pub outcomes: Vec<Outcome>,
 }
 
 impl LinearReport {
-    /// The outcome of the method with this label.
+    /// The outcome of the method asked for under this label.
     pub fn outcome(&self, label: &str) -> Option<&Outcome> {
-        self.outcomes.iter().find(|o| o.method == label)
+        self.outcomes.iter().find(|o| o.asked == label)
     }
 }
 
@@ -93,7 +106,7 @@ pub fn analyze(
     options: &Options,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<LinearReport>, Error> {
-    calibration.check(model)?;
+    calibration.check_sizes(model)?;
     let count = model.config().layer_count;
     if let Some(layer) = options.layers.iter().flatten().find(|layer| **layer >= count) {
         return Err(refused(format!("layer {layer}: the model has layers 0 to {}", count - 1)));
@@ -110,8 +123,8 @@ pub fn analyze(
         if options.layers.as_ref().is_none_or(|layers| layers.contains(&index)) {
             let statistics = calibration.layer(index)?;
             for (input, rows) in Input::ALL.into_iter().zip(inputs) {
-                let scene =
-                    Scene { index, input, layer: &layer, statistics: &statistics[input as usize], rows, options };
+                let place = Place { config: model.config(), layer: &layer, index, input };
+                let scene = Scene { place, statistics: &statistics[input as usize], rows, options };
                 reports.extend(scene.reports()?);
             }
         }
@@ -122,9 +135,7 @@ pub fn analyze(
 
 /// One input of one layer, with everything that is known of it.
 struct Scene<'a> {
-    index: usize,
-    input: Input,
-    layer: &'a Layer,
+    place: Place<'a>,
     statistics: &'a Statistics,
     rows: Vec<f32>,
     options: &'a Options,
@@ -132,7 +143,7 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn reports(&self) -> Result<Vec<LinearReport>, Error> {
-        let linears = self.layer.linears(self.input);
+        let linears = self.place.linears();
         let exact: Vec<Vec<f32>> = linears.iter().map(|l| ops::product(&self.rows, &l.weight, l.inputs)).collect();
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); linears.len()];
         let all = self.options.methods.par_iter().map(|method| self.outcomes(*method, &linears, &exact));
@@ -150,17 +161,21 @@ impl Scene<'_> {
                 analysis::alignment_max(&moment, &gram)
             };
             let most = most.map_err(failed)?;
-            let headroom_db = db(most / alignment);
+            let repairs = self.factors(linear, alignment).repairs(most);
+            let (limited_by, limit) = limit(&repairs);
             Ok(LinearReport {
-                name: Model::linear_name(self.index, linear.name),
-                layer: self.index,
+                name: Model::linear_name(self.place.index, linear.name),
+                layer: self.place.index,
                 kind: linear.name.into(),
                 outputs: linear.outputs(),
                 inputs: linear.inputs,
                 alignment_db: db(alignment),
                 alignment_max_db: db(most),
-                headroom_db,
-                limit: self.limit(linear, headroom_db),
+                headroom_db: db(most / alignment),
+                input_concentration_repair_db: repairs.input_concentration_db,
+                weight_concentration_repair_db: repairs.weight_concentration_db,
+                limited_by: limited_by.into(),
+                limit,
                 outcomes,
             })
         };
@@ -169,8 +184,7 @@ impl Scene<'_> {
 
     /// All linear layers of the input under one transform: inputs are transformed and rounded once.
     fn outcomes(&self, method: Method, linears: &[&Linear], exact: &[Vec<f32>]) -> Result<Vec<Outcome>, Error> {
-        let place = (self.index * Input::ALL.len() + self.input as usize) as u64;
-        let built = self.options.build.transform(method, Some(self.statistics), linears, place)?;
+        let built = self.options.build.transform(method, Some(self.statistics), &self.place)?;
         let width = linears[0].inputs;
         let mut rows = self.rows.clone();
         Online::of(built.transform.stages()).apply(&mut rows, width);
@@ -193,7 +207,8 @@ impl Scene<'_> {
             let output = ops::product(&rows, &weight, width);
             let error: f64 = exact.iter().zip(&output).map(|(a, b)| f64::from(a - b).powi(2)).sum();
             Outcome {
-                method: method.label(),
+                asked: method.label(),
+                method: method.label_of_result(usize::from(built.fell_back), 1),
                 input_concentration_db: db(factors.input_concentration),
                 weight_concentration_db: db(factors.weight_concentration),
                 alignment_db: db(factors.alignment),
@@ -206,26 +221,34 @@ impl Scene<'_> {
         Ok(linears.iter().zip(exact).map(outcome).collect())
     }
 
-    /// Which factor is furthest below what it could be: concentrations below the Gaussian level, that a rotation brings
-    /// them to, and alignment below A*.
-    fn limit(&self, linear: &Linear, headroom_db: f64) -> String {
-        let (inputs, weights) = (self.options.activations.symmetry, self.options.weights.symmetry);
-        let shortfall = |rows: &[f32], symmetry: Symmetry| {
-            let (energy, ranges) = energies(rows, linear.inputs, symmetry);
-            db(gaussian_concentration(linear.inputs, symmetry)) - db(energy / ranges)
-        };
-        let inputs = shortfall(&self.rows, inputs);
-        let weights = shortfall(&linear.weight, weights);
-        if inputs.max(weights).max(headroom_db) < 1.0 {
-            "near its ceiling: only more bits help".into()
-        } else if headroom_db >= inputs.max(weights) {
-            format!("alignment: {headroom_db:.1} dB below the best map")
-        } else if inputs >= weights {
-            format!("input concentration: outliers cost {inputs:.1} dB")
-        } else {
-            format!("weight concentration: outliers cost {weights:.1} dB")
+    /// The factors of a linear layer as it is, with its alignment on the calibration tokens, to which A* belongs.
+    fn factors(&self, linear: &Linear, alignment: f64) -> Factors {
+        let (input_grid, weight_grid) = (self.options.activations, self.options.weights);
+        let (input_energy, input_ranges) = energies(&self.rows, linear.inputs, input_grid.symmetry);
+        let (weight_energy, weight_ranges) = energies(&linear.weight, linear.inputs, weight_grid.symmetry);
+        Factors {
+            input_concentration: input_energy / input_ranges,
+            weight_concentration: weight_energy / weight_ranges,
+            alignment,
+            input_grid,
+            weight_grid,
+            width: linear.inputs,
         }
     }
+}
+
+/// The factor whose repair gains most, and in words.
+fn limit(gains: &Repairs) -> (&'static str, String) {
+    let named = [
+        ("alignment", gains.alignment_db),
+        ("input concentration", gains.input_concentration_db),
+        ("weight concentration", gains.weight_concentration_db),
+    ];
+    let (factor, gain) = named.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("three factors");
+    if gain < NEAR_DB {
+        return ("bits", "only more bits help".into());
+    }
+    (factor, format!("{factor}: {gain:.1} dB"))
 }
 
 /// Σ‖v‖² and Σ r(v)² over rows.

@@ -3,7 +3,7 @@
 //! A run sends all tokens through one layer after the other, so that one layer's moments are in memory at a time. What is
 //! finished stays: a run that was killed goes on after its last whole layer. Moments are sums, so files merge by addition.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,21 @@ use quant::Error;
 use quant::checkpoint::Checkpoint;
 use quant_core::dense::Dense;
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::layer::Input;
 use crate::model::Model;
 use crate::text::Windows;
-use crate::{io, refused};
+use crate::unfinished::Unfinished;
+use crate::weights::linear_names;
+use crate::{io, refused, tensors};
 
 mod statistics;
 
 pub use statistics::Statistics;
 
-const FORMAT: &str = "quant-calibration/1";
+const FORMAT: &str = "quant-calibration/2";
 /// Key of the metadata of a layer's file.
 const TOKEN_COUNT: &str = "token_count";
 const DESCRIPTION: &str = "calibration.json";
@@ -32,29 +34,90 @@ const DESCRIPTION: &str = "calibration.json";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     format: String,
-    /// Fingerprint of the checkpoint.
+    /// Fingerprint of the model, see [`Model::fingerprint`].
     pub model: String,
     /// Decoder layers.
     pub layer_count: usize,
     /// Channels at each of the four inputs of a layer, by name.
     pub widths: BTreeMap<String, usize>,
+    /// What was read; more than one after a merge.
+    pub runs: Vec<Run>,
+}
+
+/// One reading of a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Equal for equal models and windows, and for those only.
+    pub id: String,
     /// Tokens in a window.
     pub context: usize,
     /// The tokens, window after window.
     pub tokens: Vec<u32>,
 }
 
+impl Run {
+    fn new(model: &str, windows: &Windows) -> Self {
+        let (context, tokens) = (windows.context(), windows.concat());
+        let mut hash = Sha256::new();
+        hash.update(format!("{model} {context} "));
+        tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
+        let id = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Self { id, context, tokens }
+    }
+
+    fn windows(&self) -> HashSet<&[u32]> {
+        self.tokens.chunks_exact(self.context.max(1)).collect()
+    }
+}
+
 impl Description {
-    fn new(model: &Model, windows: &Windows) -> Self {
+    fn new(model: &Model, windows: &Windows) -> Result<Self, Error> {
         let widths = Input::ALL.map(|input| (input.name().to_owned(), input.width(model.config())));
-        Self {
+        let fingerprint = model.fingerprint()?;
+        Ok(Self {
             format: FORMAT.into(),
-            model: model.checkpoint().checkpoint().fingerprint(),
+            runs: vec![Run::new(&fingerprint, windows)],
+            model: fingerprint,
             layer_count: model.config().layer_count,
             widths: widths.into(),
-            context: windows.context(),
-            tokens: windows.concat(),
+        })
+    }
+
+    /// All tokens read, window after window.
+    pub fn tokens(&self) -> Vec<u32> {
+        self.runs.iter().flat_map(|run| run.tokens.iter().copied()).collect()
+    }
+
+    /// How many they are.
+    pub fn token_count(&self) -> usize {
+        self.runs.iter().map(|run| run.tokens.len()).sum()
+    }
+
+    /// Tokens of the shortest windows.
+    pub fn context(&self) -> usize {
+        self.runs.iter().map(|run| run.context).min().unwrap_or(0)
+    }
+
+    /// Why the two cannot be added, if they cannot.
+    fn reason_against(&self, other: &Self) -> Option<String> {
+        if (self.layer_count, &self.widths) != (other.layer_count, &other.widths) {
+            return Some("was made from another model, of other sizes".into());
         }
+        if self.model != other.model {
+            return Some("was made from another model, of the same sizes".into());
+        }
+        for (ours, theirs) in self.runs.iter().flat_map(|ours| other.runs.iter().map(move |theirs| (ours, theirs))) {
+            let (windows, context) = (ours.windows(), theirs.context);
+            let shared = theirs.windows().into_iter().filter(|window| windows.contains(window)).count();
+            if ours.id == theirs.id {
+                return Some(format!("holds the same run {}, which would count twice", ours.id));
+            } else if shared > 0 {
+                return Some(format!(
+                    "holds {shared} of the same windows of {context} tokens, which would count twice"
+                ));
+            }
+        }
+        None
     }
 }
 
@@ -86,12 +149,14 @@ pub fn run(
     resume: bool,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), Error> {
-    let description = Description::new(model, windows);
+    let description = Description::new(model, windows)?;
+    let tokens = description.tokens();
+    model.check_tokens(&tokens)?;
     let partial = start(output, &description, resume)?;
     let count = description.layer_count;
-    let (first, mut hidden) = match continued(&partial, count, description.tokens.len() * model.config().hidden)? {
+    let (first, mut hidden) = match continued(&partial, count, tokens.len() * model.config().hidden)? {
         Some(state) => state,
-        None => (0, model.embed(&description.tokens)?),
+        None => (0, model.embed(&tokens)?),
     };
     for index in first..count {
         let layer = model.layer(index)?;
@@ -106,32 +171,33 @@ pub fn run(
     finish(&partial, output, count)
 }
 
-/// Adds calibrations of one model into a new one, `output`.
+/// Adds calibrations of one model into a new one, `output`. No window may be in two of them.
 pub fn merge(parts: &[PathBuf], output: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
     let parts: Vec<Calibration> = parts.iter().map(|path| Calibration::open(path)).collect::<Result<_, _>>()?;
     let Some(first) = parts.first() else { return Err(refused("no calibration to merge")) };
     let mut description = first.description.clone();
-    for other in &parts[1..] {
-        let theirs = &other.description;
-        if (&theirs.model, &theirs.widths) != (&description.model, &description.widths) {
-            let (a, b) = (first.folder.display(), other.folder.display());
-            return Err(refused(format!("{b}: was made from another model than {a}; only equal models merge")));
+    for (index, other) in parts.iter().enumerate() {
+        for earlier in &parts[..index] {
+            if let Some(why) = earlier.description.reason_against(&other.description) {
+                let (a, b) = (earlier.folder.display(), other.folder.display());
+                return Err(refused(format!("{b}: {why}; it does not merge with {a}")));
+            }
         }
-        description.tokens.extend(&theirs.tokens);
-        // Windows of different lengths do not matter to moments; the shortest cuts the tokens of all.
-        description.context = description.context.min(theirs.context);
+        if index > 0 {
+            description.runs.extend_from_slice(&other.description.runs);
+        }
     }
     let count = description.layer_count;
-    let partial = start(output, &description, false)?;
+    let partial = Unfinished::watch(start(output, &description, false)?);
     for index in 0..count {
         let mut sums = first.layer(index)?;
         for other in &parts[1..] {
             sums.iter_mut().zip(&other.layer(index)?).for_each(|(sum, theirs)| sum.merge(theirs));
         }
-        write_layer(&partial.join(layer_name(index)), &sums)?;
+        write_layer(&partial.folder().join(layer_name(index)), &sums)?;
         progress(index + 1, count);
     }
-    finish(&partial, output, count)
+    partial.finish(output)
 }
 
 fn start(output: &Path, description: &Description, resume: bool) -> Result<PathBuf, Error> {
@@ -157,8 +223,13 @@ fn start(output: &Path, description: &Description, resume: bool) -> Result<PathB
 
 fn read_description(path: &Path) -> Result<Description, Error> {
     let text = fs::read_to_string(path).map_err(io("read", path))?;
-    let described = serde_json::from_str(&text).ok().filter(|d: &Description| d.format == FORMAT);
-    described.ok_or_else(|| refused(format!("{}: not a calibration of this program ({FORMAT})", path.display())))
+    let refuse = |why: String| refused(format!("{}: {why}", path.display()));
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| refuse(format!("not JSON: {e}")))?;
+    match value["format"].as_str() {
+        Some(FORMAT) => serde_json::from_value(value).map_err(|error| refuse(error.to_string())),
+        Some(other) => Err(refuse(format!("format {other}; {FORMAT} expected: calibrate again"))),
+        None => Err(refuse("not a calibration".into())),
+    }
 }
 
 /// Writes a file that appears under its name only when it is whole.
@@ -202,25 +273,20 @@ fn finish(partial: &Path, output: &Path, count: usize) -> Result<(), Error> {
 }
 
 fn write_layer(path: &Path, statistics: &[Statistics]) -> Result<(), Error> {
-    let mut tensors: Vec<(String, Dtype, Vec<u8>)> = Vec::new();
-    // One entry: the library writes several in no fixed order, and equal runs are to write equal bytes.
+    let mut parts: Vec<(String, Vec<u8>)> = Vec::new();
     let count = statistics[0].token_count();
-    let metadata = HashMap::from([(TOKEN_COUNT.to_owned(), count.to_string())]);
     for (input, statistics) in Input::ALL.iter().zip(statistics) {
-        let lower: Vec<u8> = statistics.lower_triangle().iter().flat_map(|x| x.to_le_bytes()).collect();
-        let most: Vec<u8> = statistics.channel_max().iter().flat_map(|x| x.to_le_bytes()).collect();
-        tensors.push((format!("{}.sum", input.name()), Dtype::F64, lower));
-        tensors.push((format!("{}.max", input.name()), Dtype::F64, most));
+        let bytes = |numbers: &[f64]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        parts.push((format!("{}.sum", input.name()), bytes(&statistics.lower_triangle())));
+        parts.push((format!("{}.max", input.name()), bytes(&statistics.channel_max())));
         assert_eq!(statistics.token_count(), count, "every input of a layer sees every token");
     }
-    let view = |(name, dtype, bytes): &'_ (String, Dtype, Vec<u8>)| (name.clone(), *dtype, bytes.len() / 8);
-    let named: Vec<_> = tensors.iter().map(view).collect();
-    let views = named.iter().zip(&tensors).map(|((name, dtype, len), (.., bytes))| {
-        (name.as_str(), TensorView::new(*dtype, vec![*len], bytes).expect("eight bytes for each number"))
-    });
+    let views: Vec<tensors::Tensor<'_>> = parts
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), Dtype::F64, vec![bytes.len() / 8], bytes.as_slice()))
+        .collect();
     let fresh = beside(path, ".new");
-    let written = safetensors::serialize_to_file(views, Some(metadata), &fresh);
-    written.map_err(|error| io("write", &fresh)(std::io::Error::other(error)))?;
+    tensors::write(&fresh, [(TOKEN_COUNT.to_owned(), count.to_string())].into(), &views)?;
     fs::rename(&fresh, path).map_err(io("rename", path))
 }
 
@@ -239,14 +305,38 @@ impl Calibration {
         &self.description
     }
 
-    /// Refuses a model of other sizes, and tells whether it is the very one.
-    pub fn check(&self, model: &Model) -> Result<bool, Error> {
-        let fits = self.description.layer_count == model.config().layer_count
-            && Input::ALL.iter().all(|i| self.description.widths.get(i.name()) == Some(&i.width(model.config())));
-        if !fits {
-            return Err(refused(format!("{}: was made from a model of other sizes", self.folder.display())));
+    /// Refuses a model of other sizes.
+    pub fn check_sizes(&self, model: &Model) -> Result<(), Error> {
+        let folder = self.folder.display();
+        let (found, expected) = (self.description.layer_count, model.config().layer_count);
+        if found != expected {
+            return Err(refused(format!("{folder}: was made from a model of {found} layers; {expected} expected")));
         }
-        Ok(self.description.model == model.checkpoint().checkpoint().fingerprint())
+        for input in Input::ALL {
+            let found = self.description.widths.get(input.name()).copied().unwrap_or(0);
+            let (name, expected) = (input.name(), input.width(model.config()));
+            if found != expected {
+                let why = format!("of {found} channels at \"{name}\"; {expected} expected");
+                return Err(refused(format!("{folder}: was made from a model {why}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a model of other sizes, and one of equal sizes with another configuration or other weights.
+    pub fn check(&self, model: &Model) -> Result<(), Error> {
+        self.check_sizes(model)?;
+        let (found, expected) = (&self.description.model, model.fingerprint()?);
+        if *found == expected {
+            return Ok(());
+        }
+        let head = |text: &str| text.chars().take(12).collect::<String>();
+        let (folder, path) = (self.folder.display(), model.checkpoint().checkpoint().path().display());
+        let (found, expected) = (head(found), head(&expected));
+        let why = format!("was made from another model (fingerprint {found}) than {path} ({expected})");
+        Err(refused(format!(
+            "{folder}: {why}; calibrate that one, or give analyze, transform and eval --allow-other-weights"
+        )))
     }
 
     /// The statistics of the four inputs of layer `index`, in the order of [`Input::ALL`].
@@ -254,6 +344,21 @@ impl Calibration {
         let path = self.folder.join(layer_name(index));
         let file = Checkpoint::open(&path)?;
         Input::ALL.iter().map(|input| self.read(&file, &path, *input)).collect()
+    }
+
+    /// E[x²] of the input channels of every linear layer, by its name in Hugging Face folders and by that in GGUF files:
+    /// sensitivity weights.
+    pub fn input_energies(&self) -> Result<BTreeMap<String, Vec<f32>>, Error> {
+        let mut energies = BTreeMap::new();
+        for index in 0..self.description.layer_count {
+            for (input, statistics) in Input::ALL.iter().zip(self.layer(index)?) {
+                let diagonal: Vec<f32> = statistics.moment().diagonal_entries().iter().map(|&e| e as f32).collect();
+                for name in linear_names(index, *input) {
+                    energies.insert(name, diagonal.clone());
+                }
+            }
+        }
+        Ok(energies)
     }
 
     fn read(&self, file: &Checkpoint, path: &Path, input: Input) -> Result<Statistics, Error> {
@@ -267,6 +372,10 @@ impl Calibration {
         };
         let count = file.shards()[0].metadata.get(TOKEN_COUNT);
         let count: u64 = count.and_then(|c| c.parse().ok()).ok_or_else(|| refuse("has no token count"))?;
+        let expected = self.description.token_count() as u64;
+        if count != expected {
+            return Err(refuse(&format!("has seen {count} tokens; {expected} expected from {DESCRIPTION}")));
+        }
         let lower = numbers("sum", width * (width + 1) / 2)?;
         let most = numbers("max", width)?;
         if lower.iter().chain(&most).any(|x| !x.is_finite()) {

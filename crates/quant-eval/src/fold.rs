@@ -5,16 +5,13 @@
 //! and rotations cannot pass a norm, a product or the residual stream; they are stored beside the weights in `transforms/`
 //! and [`crate::perplexity`] applies them. A model without them is an ordinary checkpoint that any runtime loads.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use quant::Error;
 use quant::checkpoint::Source;
-use quant_core::tensor::Dtype as FloatDtype;
-use quant_core::transform::Stage;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use quant::transformed::Mark;
+use quant_core::transform::{Stage, Transform};
 use serde::Serialize;
 
 use crate::calibration::Calibration;
@@ -23,18 +20,24 @@ use crate::layer::{Input, Layer};
 use crate::method::{Build, Method};
 use crate::model::Model;
 use crate::online::{self, Online, OnlineStage};
+use crate::place::Place;
+use crate::unfinished::Unfinished;
 use crate::{io, refused};
 
 mod stored;
+mod writer;
 
 use stored::{Description, StoredInput};
 pub use stored::{StoredTransforms, read};
+use writer::Writer;
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The transform.
+    /// The transform, and how many inputs got a scaling instead.
     pub method: String,
+    /// All inputs.
+    pub inputs: usize,
     /// Inputs whose scaling went into a neighbour.
     pub folded: usize,
     /// Inputs with something left for run time.
@@ -49,9 +52,6 @@ pub struct Report {
     pub online_len_bytes: u64,
 }
 
-/// A file of tensors in the making.
-type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
-
 /// Writes `model` with the transforms of `method` to the folder `output`, which must not exist.
 pub fn fold(
     model: &Model,
@@ -61,10 +61,13 @@ pub fn fold(
     output: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, Error> {
+    build.check()?;
+    calibration.map_or(Ok(()), |c| c.check_sizes(model))?;
     let partial = start(model, output)?;
-    let mut writer = Writer { model, folder: &partial, index: BTreeMap::new(), len_bytes: 0 };
+    let mut writer = Writer::new(model, partial.folder());
     let mut report = Report {
         method: method.label(),
+        inputs: 0,
         folded: 0,
         online: 0,
         fell_back: 0,
@@ -77,33 +80,40 @@ pub fn fold(
     for index in 0..count {
         let mut layer = model.layer(index)?;
         let statistics = calibration.map(|c| c.layer(index)).transpose()?;
+        let before = report.clone();
         for input in Input::ALL {
-            let place = (index * Input::ALL.len() + input as usize) as u64;
+            let place = Place { config: model.config(), layer: &layer, index, input };
             let of_input = statistics.as_ref().map(|s| &s[input as usize]);
-            let built = build.transform(method, of_input, &layer.linears(input), place)?;
+            let built = build.transform(method, of_input, &place)?;
+            report.inputs += 1;
             report.fell_back += usize::from(built.fell_back);
-            let linears = layer.linears(input).iter().map(|l| l.weight.len() as u64).sum::<u64>();
+            let linears = place.linears().iter().map(|l| l.weight.len() as u64).sum::<u64>();
             report.linear_operations += linears;
             report.online_operations += built.transform.operations();
-            let left = transform_input(&mut layer, model.config(), input, built.transform.stages());
+            let left = transform_input(&mut layer, model.config(), input, &built.transform);
             report.folded += usize::from(left.stages.len() < built.transform.stages().len());
             report.online += usize::from(!left.stages.is_empty());
             stored.push(StoredInput::new(index, input, &left, &mut tensors));
         }
-        writer.write_layer(index, count, &layer)?;
+        let label = method.label_of_result(report.fell_back - before.fell_back, Input::ALL.len());
+        writer.write_layer(index, &layer, &Mark::new(label, report.online - before.online))?;
         progress(index + 1, count);
     }
-    writer.write_rest(count)?;
+    report.method = method.label_of_result(report.fell_back, report.inputs);
+    let mut mark = Mark::new(report.method.clone(), report.online);
+    writer.write_rest(&mark)?;
     if report.online > 0 {
-        report.online_len_bytes = stored::write(&partial, &Description::new(method.label(), stored), &tensors)?;
+        let description = Description::new(report.method.clone(), stored);
+        report.online_len_bytes = stored::write(partial.folder(), &description, &tensors)?;
+        mark.transforms = Some(stored::fingerprint(partial.folder())?);
     }
-    writer.finish()?;
-    fs::rename(&partial, output).map_err(io("rename", output))?;
+    writer.finish(&mark)?;
+    partial.finish(output)?;
     Ok(report)
 }
 
 /// Makes the folder to write into, beside the final one.
-fn start(model: &Model, output: &Path) -> Result<PathBuf, Error> {
+fn start(model: &Model, output: &Path) -> Result<Unfinished, Error> {
     let checkpoint = model.checkpoint().checkpoint();
     if checkpoint.source() != Source::Folder {
         return Err(refused(format!(
@@ -114,48 +124,28 @@ fn start(model: &Model, output: &Path) -> Result<PathBuf, Error> {
     if output.exists() {
         return Err(refused(format!("{}: already exists; choose another name", output.display())));
     }
-    let partial =
-        output.with_file_name(format!("{}.partial", output.file_name().unwrap_or_default().to_string_lossy()));
+    let Some(name) = output.file_name() else {
+        return Err(refused(format!("{}: not the name of a folder to write", output.display())));
+    };
+    let partial: PathBuf = output.with_file_name(format!("{}.partial", name.to_string_lossy()));
     if partial.exists() {
         return Err(refused(format!("{}: an unfinished run is there; remove it", partial.display())));
     }
     fs::create_dir(&partial).map_err(io("create the folder", &partial))?;
-    Ok(partial)
+    Ok(Unfinished::watch(partial))
 }
 
 /// Transforms the weights that read at `input`; what is left for run time.
-fn transform_input(layer: &mut Layer, config: &Config, input: Input, stages: &[Stage]) -> Online {
-    let (first, rest) = match stages {
-        [Stage::Scaling(m), rest @ ..] => (Some(m.clone()), rest),
-        _ => (None, stages),
+fn transform_input(layer: &mut Layer, config: &Config, input: Input, transform: &Transform) -> Online {
+    let (first, rest) = match transform.stages() {
+        [Stage::Scaling(m), rest @ ..] => (Some(m), rest),
+        all => (None, all),
     };
-    let mut transform = quant_core::transform::Transform::identity(input.width(config));
-    if let Some(mut m) = first {
-        if input == Input::Output {
-            tie_heads(&mut m, config);
-        }
-        scale_producer(layer, config, input, &m);
-        transform = transform.then(Stage::Scaling(m));
-    }
-    for stage in rest {
-        transform = transform.then(stage.clone());
-    }
+    first.into_iter().for_each(|m| scale_producer(layer, config, input, m));
     for linear in layer.linears_mut(input) {
-        online::transform_weights(&mut linear.weight, &transform);
+        online::transform_weights(&mut linear.weight, transform);
     }
     Online::of(rest)
-}
-
-/// Query heads that share a key head get one scaling, the geometric mean of theirs: they read the same rows of v.
-fn tie_heads(m: &mut [f64], config: &Config) {
-    let (width, group) = (config.head_width, config.heads / config.key_heads);
-    for heads in m.chunks_exact_mut(group * width) {
-        for channel in 0..width {
-            let product: f64 = (0..group).map(|h| heads[h * width + channel].ln()).sum();
-            let mean = (product / group as f64).exp();
-            (0..group).for_each(|h| heads[h * width + channel] = mean);
-        }
-    }
 }
 
 /// Multiplies what makes the input's channels.
@@ -175,7 +165,7 @@ fn scale_producer(layer: &mut Layer, config: &Config, input: Input, m: &[f64]) {
             up.bias.iter_mut().for_each(|bias| scale(bias, 1, &plain));
         }
         Input::Output => {
-            // Row r of v is read by the first query head of its group, among others.
+            // Row r of v is read by the first query head of its group, and by others, which have the same factors.
             let (width, group) = (config.head_width, config.heads / config.key_heads);
             let shared = |row: usize| m[row / width * group * width + row % width];
             let v = &mut layer.attention[2];
@@ -185,105 +175,13 @@ fn scale_producer(layer: &mut Layer, config: &Config, input: Input, m: &[f64]) {
     }
 }
 
-/// Writes safetensors layer by layer, and the index that says which tensor is where.
-struct Writer<'a> {
-    model: &'a Model,
-    folder: &'a Path,
-    index: BTreeMap<String, String>,
-    len_bytes: u64,
-}
-
-impl Writer<'_> {
-    fn write(&mut self, file: &str, tensors: &Tensors) -> Result<(), Error> {
-        let path = self.folder.join(file);
-        self.len_bytes += write_f32(&path, tensors)?;
-        self.index.extend(tensors.iter().map(|(name, ..)| (name.clone(), file.to_owned())));
-        Ok(())
-    }
-
-    fn write_layer(&mut self, index: usize, count: usize, layer: &Layer) -> Result<(), Error> {
-        let place = format!("model.layers.{index}");
-        let gain = |name: &str, gain: &[f32]| (format!("{place}.{name}.weight"), vec![gain.len()], gain.to_vec());
-        let mut tensors = vec![
-            gain("input_layernorm", &layer.attention_norm),
-            gain("post_attention_layernorm", &layer.feed_forward_norm),
-        ];
-        if let Some([q, k]) = &layer.head_norms {
-            tensors.extend([gain("self_attn.q_norm", q), gain("self_attn.k_norm", k)]);
-        }
-        for linear in Input::ALL.iter().flat_map(|input| layer.linears(*input)) {
-            let name = Model::linear_name(index, linear.name);
-            if let Some(bias) = &linear.bias {
-                tensors.push((name.replace(".weight", ".bias"), vec![bias.len()], bias.clone()));
-            }
-            tensors.push((name, vec![linear.outputs(), linear.inputs], linear.weight.clone()));
-        }
-        self.write(&shard(index, count), &tensors)
-    }
-
-    /// Everything that belongs to no layer: embedding, last norm, head.
-    fn write_rest(&mut self, count: usize) -> Result<(), Error> {
-        let checkpoint = self.model.checkpoint();
-        let device = quant::device::Device::cpu(None)?;
-        let mut tensors = Vec::new();
-        for (index, tensor) in checkpoint.tensors().iter().enumerate() {
-            if self.index.contains_key(&tensor.name) || tensor.decoded_dtype.is_none() {
-                continue;
-            }
-            let bytes = checkpoint.read(index, FloatDtype::F32, &device)?;
-            tensors.push((tensor.name.clone(), tensor.shape.clone(), bytemuck::cast_slice::<u8, f32>(&bytes).to_vec()));
-        }
-        self.write(&shard(count, count), &tensors)
-    }
-
-    fn finish(self) -> Result<(), Error> {
-        let index = serde_json::json!({"metadata": {"total_size": self.len_bytes}, "weight_map": self.index});
-        let text = serde_json::to_string_pretty(&index).expect("plain data");
-        let path = self.folder.join("model.safetensors.index.json");
-        fs::write(&path, text).map_err(io("write", &path))?;
-        let checkpoint = self.model.checkpoint().checkpoint();
-        for relative in checkpoint.side_files() {
-            let (from, to) = (checkpoint.path().join(relative), self.folder.join(relative));
-            if let Some(parent) = to.parent() {
-                fs::create_dir_all(parent).map_err(io("create the folder", parent))?;
-            }
-            fs::copy(&from, &to).map_err(io("copy", &from))?;
-        }
-        // What is written is not quantized, whatever the source was.
-        if let Some(mut config) = checkpoint.config().filter(|c| c.get("quantization_config").is_some()).cloned() {
-            config.as_object_mut().expect("it has a key").remove("quantization_config");
-            let path = self.folder.join("config.json");
-            let text = serde_json::to_string_pretty(&config).expect("plain data");
-            fs::write(&path, text).map_err(io("write", &path))?;
-        }
-        Ok(())
-    }
-}
-
 /// Opens a model that has no transforms to be applied at run time: its inputs are those that its weights expect.
 pub fn open_untransformed(path: &Path) -> Result<Model, Error> {
     let model = Model::open(path)?;
-    if path.is_dir() && read(path)?.is_some() {
+    if read(&model)?.is_some() {
         let path = path.display();
         let why = "has transforms that run online; `quant eval` and `quant quantize` take it";
         return Err(refused(format!("{path}: {why}, everything else the original")));
     }
     Ok(model)
-}
-
-/// Layer `index`, and the rest at the end.
-fn shard(index: usize, count: usize) -> String {
-    format!("model-{:05}-of-{:05}.safetensors", index + 1, count + 1)
-}
-
-/// Writes f32 tensors; bytes of them.
-fn write_f32(path: &Path, tensors: &Tensors) -> Result<u64, Error> {
-    let views = tensors.iter().map(|(name, shape, values)| {
-        let bytes = bytemuck::cast_slice(values);
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape is the values'"))
-    });
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let written = safetensors::serialize_to_file(views, Some(metadata), path);
-    written.map_err(|error| io("write", path)(std::io::Error::other(error)))?;
-    Ok(tensors.iter().map(|(.., values)| 4 * values.len() as u64).sum())
 }

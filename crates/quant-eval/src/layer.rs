@@ -90,6 +90,8 @@ pub struct Layer {
     pub down: Linear,
     /// Gains of the norms of each query and key head, if any (Qwen3).
     pub head_norms: Option<[Vec<f32>; 2]>,
+    /// Tokens that a token can look back at, itself included; none for all.
+    pub sliding_window: Option<usize>,
 }
 
 impl Layer {
@@ -133,7 +135,7 @@ impl Layer {
         }
         turn(&mut q, config.heads, config.head_width, window, angles);
         turn(&mut k, config.key_heads, config.head_width, window, angles);
-        let mut x = attend(config, &q, &k, &v, window);
+        let mut x = attend(config, self.sliding_window, [&q, &k, &v], window);
         tap(Input::Output, &mut x);
         ops::add(hidden, &self.output.forward(&x));
 
@@ -154,14 +156,14 @@ fn turn(rows: &mut [f32], heads: usize, head_width: usize, window: usize, angles
 }
 
 /// Causal attention within each window; query heads in groups share a key head.
-fn attend(config: &Config, q: &[f32], k: &[f32], v: &[f32], window: usize) -> Vec<f32> {
+fn attend(config: &Config, span: Option<usize>, [q, k, v]: [&[f32]; 3], window: usize) -> Vec<f32> {
     let (width, heads) = (config.head_width, config.heads);
     let (q_width, k_width) = (heads * width, config.key_heads * width);
     let mut out = vec![0.0; q.len()];
     out.par_chunks_mut(window * q_width).enumerate().for_each(|(index, out)| {
         let of = |row_width: usize| index * window * row_width..(index + 1) * window * row_width;
         let (q, k, v) = (&q[of(q_width)], &k[of(k_width)], &v[of(k_width)]);
-        let head = |h: usize| attend_head(config, (q, q_width), (k, v, k_width), h, window);
+        let head = |h: usize| attend_head(config, span, (q, q_width), (k, v, k_width), h, window);
         let mixed: Vec<Mat<f32>> = (0..heads).into_par_iter().map(head).collect();
         for (token, row) in out.chunks_exact_mut(q_width).enumerate() {
             for (h, mixed) in row.chunks_exact_mut(width).zip(&mixed) {
@@ -174,6 +176,7 @@ fn attend(config: &Config, q: &[f32], k: &[f32], v: &[f32], window: usize) -> Ve
 
 fn attend_head(
     config: &Config,
+    span: Option<usize>,
     (q, q_width): (&[f32], usize),
     (k, v, k_width): (&[f32], &[f32], usize),
     head: usize,
@@ -190,7 +193,7 @@ fn attend_head(
     matmul(scores.as_mut(), Accum::Replace, keys, queries.transpose(), scale, Par::Seq);
     for (token, column) in scores.col_iter_mut().enumerate() {
         let column = column.try_as_col_major_mut().expect("a new matrix is column-major").as_slice_mut();
-        let first = config.sliding_window.map_or(0, |span| (token + 1).saturating_sub(span));
+        let first = span.map_or(0, |span| (token + 1).saturating_sub(span));
         column[..first].fill(0.0);
         column[token + 1..].fill(0.0);
         ops::softmax(&mut column[first..=token]);

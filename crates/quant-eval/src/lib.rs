@@ -20,6 +20,7 @@
 pub mod analyze;
 pub mod calibration;
 pub mod config;
+mod fingerprint;
 pub mod fold;
 pub mod layer;
 pub mod method;
@@ -27,8 +28,11 @@ pub mod model;
 pub mod online;
 mod ops;
 pub mod perplexity;
+pub mod place;
 mod rope;
+mod tensors;
 pub mod text;
+mod unfinished;
 mod weights;
 
 use std::path::Path;

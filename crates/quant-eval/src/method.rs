@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::calibration::Statistics;
 use crate::layer::Linear;
+use crate::place::Place;
 use crate::refused;
 
 /// A transform, by the way it is built.
@@ -63,6 +64,32 @@ impl Method {
         !matches!(self, Self::Identity | Self::Hadamard)
     }
 
+    /// What is built instead where there are too few tokens for the blocks asked for: a scaling.
+    pub fn fallen(self) -> Self {
+        match self {
+            Self::Cat { rotated, .. } => Self::Cat { block: 1, rotated },
+            other => other,
+        }
+    }
+
+    /// What a result is called of which `fell_back` of `inputs` inputs got a scaling instead.
+    ///
+    /// ```
+    /// use quant_eval::method::Method;
+    /// let cat = Method::Cat { block: 128, rotated: true };
+    /// assert_eq!(cat.label_of_result(0, 120), "cat-128");
+    /// assert_eq!(cat.label_of_result(120, 120), "cat-1 (too few tokens for cat-128)");
+    /// assert_eq!(cat.label_of_result(30, 120), "cat-128 (too few tokens: cat-1 at 30 of 120 inputs)");
+    /// ```
+    pub fn label_of_result(self, fell_back: usize, inputs: usize) -> String {
+        let (asked, fallen) = (self.label(), self.fallen().label());
+        match fell_back {
+            0 => asked,
+            all if all == inputs => format!("{fallen} (too few tokens for {asked})"),
+            some => format!("{asked} (too few tokens: {fallen} at {some} of {inputs} inputs)"),
+        }
+    }
+
     /// What a table calls it.
     pub fn label(self) -> String {
         match self {
@@ -105,36 +132,55 @@ pub struct Built {
 }
 
 impl Build {
-    /// The transform of `method` for the linear layers that share an input. `place` tells inputs apart, so that each gets
-    /// signs of its own.
+    /// The transform of `method` at a place. Channels that must share a factor get one, so that every scaling folds: the
+    /// best one for their moments added up, or for the largest of their magnitudes.
     pub fn transform(
         &self,
         method: Method,
         statistics: Option<&Statistics>,
-        linears: &[&Linear],
-        place: u64,
+        place: &Place<'_>,
     ) -> Result<Built, Error> {
-        let width = linears[0].inputs;
-        let rotation = || Stage::Rotation(Hadamard::seeded(width, self.seed.wrapping_mul(1 << 32).wrapping_add(place)));
+        self.check()?;
+        let (width, linears) = (place.width(), place.linears());
+        let seed = self.seed.wrapping_mul(1 << 32).wrapping_add(place.number());
         let none = Transform::identity(width);
         let (aligned, rotated, fell_back) = match method {
             Method::Identity => (none, false, false),
             Method::Hadamard => (none, true, false),
             Method::Smooth { rotated } => {
-                let weight_max = channel_max(linears);
-                let factors = scaling::smooth_quant(&needed(statistics)?.channel_max(), &weight_max, 0.5);
+                let joined = |most: &[f64]| place.joined(most, f64::max);
+                let (inputs, weights) = (joined(&needed(statistics)?.channel_max()), joined(&channel_max(&linears)));
+                let factors = place.spread(&scaling::smooth_quant(&inputs, &weights, 0.5));
                 (none.then(Stage::Scaling(factors)), rotated, false)
             }
             Method::Cat { block, rotated } => {
                 let statistics = needed(statistics)?;
                 let asked = Options { damping: self.damping, ..Options::new(block.min(width)) };
                 let options = asked.for_tokens(statistics.token_count(), width);
-                let moment = statistics.moment();
-                let stage = cat::align(&moment, &self.weight_moment(linears, &moment), options).map_err(failed)?;
+                let stage = self.aligning(&statistics.moment(), options, place)?;
                 (none.then(stage), rotated, options.block != asked.block)
             }
         };
+        let rotation = || Stage::Rotation(Hadamard::seeded(width, seed));
         Ok(Built { transform: if rotated { aligned.then(rotation()) } else { aligned }, fell_back })
+    }
+
+    /// Refuses a damping that makes no sense.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.damping.is_finite() && self.damping >= 0.0 {
+            return Ok(());
+        }
+        Err(refused(format!("a damping of {}; a finite number of 0 or more expected", self.damping)))
+    }
+
+    fn aligning(&self, moment: &Dense, options: Options, place: &Place<'_>) -> Result<Stage, Error> {
+        let weights = self.weight_moment(&place.linears(), moment);
+        if options.block > 1 {
+            return cat::align(moment, &weights, options).map_err(failed);
+        }
+        let joined = |moment: &Dense| place.joined(&moment.diagonal_entries(), |a, b| a + b);
+        let factors = scaling::balancing(&joined(moment), &joined(&weights), options.damping);
+        Ok(Stage::Scaling(place.spread(&factors)))
     }
 
     /// Sw of the linear layers that share an input.

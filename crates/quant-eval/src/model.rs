@@ -11,7 +11,7 @@ use crate::layer::{Input, Layer};
 use crate::rope::Angles;
 use crate::text::Windows;
 use crate::weights::Weights;
-use crate::{ops, refused};
+use crate::{fingerprint, ops, refused};
 
 /// Tokens that go through a layer at a time.
 const BATCH: usize = 2048;
@@ -35,7 +35,9 @@ impl Model {
         if let Some(divisors) = weights.rope_divisors(&config)? {
             config.rope.scaling = Scaling::Divisors(divisors);
         }
+        weights.check_names(&config)?;
         let embedding = weights.embedding(&config)?;
+        weights.check_head(&config, &embedding)?;
         Ok(Self { config, weights, embedding })
     }
 
@@ -47,6 +49,11 @@ impl Model {
     /// The checkpoint behind it.
     pub fn checkpoint(&self) -> &DecodedCheckpoint {
         self.weights.checkpoint()
+    }
+
+    /// Tells it from models of another configuration or of other weights, wherever its files lie.
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        fingerprint::of(self.checkpoint().checkpoint(), &self.config)
     }
 
     /// Entries of the vocabulary.
@@ -64,13 +71,19 @@ impl Model {
         Weights::linear_name(index, which)
     }
 
+    /// Refuses tokens outside the vocabulary.
+    pub fn check_tokens(&self, tokens: &[u32]) -> Result<(), Error> {
+        let entries = self.vocabulary();
+        match tokens.iter().find(|token| **token as usize >= entries) {
+            None => Ok(()),
+            Some(token) => Err(refused(format!("token {token} is not in the model's vocabulary of {entries} entries"))),
+        }
+    }
+
     /// The residual stream before the first layer, `tokens × hidden`; refuses tokens outside the vocabulary.
     pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        self.check_tokens(tokens)?;
         let hidden = self.config.hidden;
-        if let Some(token) = tokens.iter().find(|t| **t as usize >= self.vocabulary()) {
-            let entries = self.vocabulary();
-            return Err(refused(format!("token {token} is not in the model's vocabulary of {entries} entries")));
-        }
         let row = |token: &u32| &self.embedding[*token as usize * hidden..][..hidden];
         Ok(tokens.iter().flat_map(row).copied().collect())
     }

@@ -7,7 +7,7 @@ use quant::device::Device;
 use quant_core::tensor::Dtype;
 
 use crate::config::Config;
-use crate::layer::{Layer, Linear};
+use crate::layer::{Input, Layer, Linear};
 use crate::refused;
 
 /// Hugging Face's name of each linear layer of a decoder layer, and GGUF's.
@@ -20,6 +20,20 @@ const LINEARS: [(&str, &str, &str); 7] = [
     ("up_proj", "mlp.up_proj", "ffn_up"),
     ("down_proj", "mlp.down_proj", "ffn_down"),
 ];
+
+/// The names, in Hugging Face folders and in GGUF files, of the linear layers of layer `index` that read at `input`.
+pub(crate) fn linear_names(index: usize, input: Input) -> impl Iterator<Item = String> {
+    let range = match input {
+        Input::Attention => 0..3,
+        Input::Output => 3..4,
+        Input::FeedForward => 4..6,
+        Input::Down => 6..7,
+    };
+    let both = move |&(_, place, gguf): &(&str, &str, &str)| {
+        [format!("model.layers.{index}.{place}.weight"), format!("blk.{index}.{gguf}.weight")]
+    };
+    LINEARS[range].iter().flat_map(both)
+}
 
 /// Reads the tensors of one decoder as f32.
 #[derive(Debug)]
@@ -78,9 +92,76 @@ impl Weights {
         self.tensor(name, &[vocabulary, config.hidden])
     }
 
-    /// The output head; the embedding when there is none.
+    /// The output head; nothing when it is the embedding.
     pub fn head(&self, config: &Config, vocabulary: usize) -> Result<Option<Vec<f32>>, Error> {
-        self.optional(self.name("lm_head.weight", "output.weight"), &[vocabulary, config.hidden])
+        let (name, shape) = (self.name("lm_head.weight", "output.weight"), [vocabulary, config.hidden]);
+        match config.tied_head {
+            Some(true) => Ok(None),
+            Some(false) => self.tensor(name, &shape).map(Some),
+            None => self.optional(name, &shape),
+        }
+    }
+
+    /// Refuses a head that the configuration does not have, and the lack of one that it has: programs differ in which of
+    /// the two they believe.
+    pub fn check_head(&self, config: &Config, embedding: &[f32]) -> Result<(), Error> {
+        let name = self.name("lm_head.weight", "output.weight");
+        let shape = [embedding.len() / config.hidden, config.hidden];
+        let is_there = self.checkpoint.tensors().iter().any(|t| t.name == name);
+        let path = self.checkpoint.checkpoint().path().display();
+        let says = "the configuration (\"tie_word_embeddings\") says that the embedding is the head";
+        match config.tied_head {
+            Some(false) if !is_there => Err(refused(format!(
+                "{path}: tensor \"{name}\" is missing, and nowhere is it said that the embedding is it"
+            ))),
+            Some(true) if is_there && self.tensor(name, &shape)? != embedding => {
+                Err(refused(format!("{path}: tensor \"{name}\" differs from the embedding, but {says}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses tensors that the forward pass would pass over: they belong to another architecture, or to more layers.
+    pub fn check_names(&self, config: &Config) -> Result<(), Error> {
+        let (prefix, rest) = if self.is_gguf {
+            ("blk.", ["output_norm.bias"; 2])
+        } else {
+            ("model.layers.", ["model.norm.bias", "lm_head.bias"])
+        };
+        let refuse = |name: &str, why: String| {
+            let path = self.checkpoint.checkpoint().path().display();
+            Err(refused(format!("{path}: tensor \"{name}\": {why}")))
+        };
+        for tensor in self.checkpoint.tensors() {
+            let Some((layer, place)) = tensor.name.strip_prefix(prefix).and_then(|rest| rest.split_once('.')) else {
+                if rest.contains(&tensor.name.as_str()) {
+                    return refuse(&tensor.name, format!("no part of a {}", config.architecture));
+                }
+                continue;
+            };
+            if layer.parse().is_ok_and(|layer: usize| layer >= config.layer_count) {
+                return refuse(&tensor.name, format!("the configuration has {} layers only", config.layer_count));
+            }
+            if !self.is_known(place, config) {
+                return refuse(&tensor.name, format!("no part of a layer of {}", config.architecture));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the forward pass reads a tensor of a layer, or may pass over it.
+    fn is_known(&self, place: &str, config: &Config) -> bool {
+        let norms = [("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm")];
+        let head_norms = [("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm")];
+        // Frequencies that old checkpoints stored, and that follow from the configuration.
+        if place == "self_attn.rotary_emb.inv_freq" {
+            return true;
+        }
+        let Some((module, what)) = place.rsplit_once('.') else { return false };
+        let is = |names: &[(&str, &str)]| names.iter().any(|(hf, gguf)| self.name(hf, gguf) == module);
+        let is_linear = LINEARS.iter().any(|(_, hf, gguf)| self.name(hf, gguf) == module);
+        let is_norm = is(&norms) || (config.has_head_norms() && is(&head_norms));
+        (is_linear && ["weight", "bias"].contains(&what)) || (is_norm && what == "weight")
     }
 
     pub fn final_norm(&self, config: &Config) -> Result<Vec<f32>, Error> {
@@ -109,7 +190,7 @@ impl Weights {
             let (name, hugging_face, gguf) = LINEARS[which];
             let place = place(hugging_face, gguf);
             let mut weight = self.tensor(&format!("{place}.weight"), &[outputs, inputs])?;
-            let mut bias = self.optional(&format!("{place}.bias"), &[outputs])?;
+            let mut bias = self.bias(&format!("{place}.bias"), outputs, bias_of(config, which))?;
             if self.is_interleaved && which < 2 {
                 weight = in_halves(&weight, inputs, config.head_width);
                 bias = bias.map(|b| in_halves(&b, 1, config.head_width));
@@ -119,10 +200,14 @@ impl Weights {
         let norm =
             |hugging_face: &str, gguf: &str| self.tensor(&format!("{}.weight", place(hugging_face, gguf)), &[hidden]);
         let head_norm = |hugging_face: &str, gguf: &str| {
-            self.optional(&format!("{}.weight", place(hugging_face, gguf)), &[config.head_width])
+            self.tensor(&format!("{}.weight", place(hugging_face, gguf)), &[config.head_width])
         };
-        let q_norm = head_norm("self_attn.q_norm", "attn_q_norm")?;
-        let k_norm = head_norm("self_attn.k_norm", "attn_k_norm")?;
+        let head_norms = || {
+            Ok::<_, Error>([
+                head_norm("self_attn.q_norm", "attn_q_norm")?,
+                head_norm("self_attn.k_norm", "attn_k_norm")?,
+            ])
+        };
         Ok(Layer {
             attention_norm: norm("input_layernorm", "attn_norm")?,
             feed_forward_norm: norm("post_attention_layernorm", "ffn_norm")?,
@@ -130,8 +215,29 @@ impl Weights {
             output: linear(3, hidden, queries)?,
             feed_forward: [linear(4, inner, hidden)?, linear(5, inner, hidden)?],
             down: linear(6, hidden, inner)?,
-            head_norms: q_norm.zip(k_norm).map(|(q, k)| [q, k]),
+            head_norms: config.has_head_norms().then(head_norms).transpose()?,
+            sliding_window: config.sliding_windows[index],
         })
+    }
+
+    /// A bias that must be there, must not be, or may be.
+    fn bias(&self, name: &str, outputs: usize, expected: Option<bool>) -> Result<Option<Vec<f32>>, Error> {
+        let found = self.optional(name, &[outputs])?;
+        if expected.is_none_or(|expected| expected == found.is_some()) {
+            return Ok(found);
+        }
+        let path = self.checkpoint.checkpoint().path().display();
+        let is = if found.is_some() { "there" } else { "missing" };
+        Err(refused(format!("{path}: tensor \"{name}\" is {is}, against what the configuration says of biases")))
+    }
+}
+
+/// Whether linear layer `which` of [`LINEARS`] has a bias.
+fn bias_of(config: &Config, which: usize) -> Option<bool> {
+    match which {
+        0..3 => config.biases.attention,
+        3 => config.biases.output,
+        _ => config.biases.feed_forward,
     }
 }
 

@@ -10,15 +10,13 @@ use crate::host;
 use crate::job::{Input, Job};
 use quant_core::codebook::Codebooks;
 use quant_core::grouping::{GroupLength, Grouping};
-use quant_core::tensor::{Matrix, Weights};
+use quant_core::tensor::Matrix;
 use quant_shaders::{FIT_ROWS_BATCHED, FitRowsBatchedParams};
 
 /// Levels that a workgroup's memory has room for; the kernel says so.
 const LEVEL_COUNT_MAX: usize = 32;
 /// Columns beyond which sorting by one workgroup does not pay.
-const COLUMNS_MAX: usize = 1 << 16;
-/// Words of a line of the kernel's tables.
-const LINE: usize = 257;
+const COLUMNS_MAX: usize = 1 << 15;
 /// Bits of a weight: more for weights is fewer for samples, whose squares share 64 bits with them.
 const WEIGHT_BITS: u32 = 14;
 /// More would be lost in the conversion from f32.
@@ -30,21 +28,21 @@ impl Gpu {
     /// A codebook of at most `level_count` levels for each row, of nearly the least Σ w (x − nearest level)².
     ///
     /// Takes what [`quant_core::backend::Backend::fit_rows`] takes. Measured on rows of N(0, 1) with χ² weights, 99 % of
-    /// rows are within 1e-6 of the optimum; none was found beyond 1e-3. The result is the same on every run on one
-    /// adapter; between adapters codebooks may differ where two partitions are nearly as good. Rows of more than 65,536
-    /// samples, and codebooks of more than 32 levels, are fitted exactly on the host.
+    /// rows and more are within 1e-6 of the optimum. The result is the same on every run on one
+    /// adapter; between adapters codebooks may differ where two partitions are nearly as good. Rows of more than 32,768
+    /// samples, codebooks of more than 32 levels, and rows whose search is too long for every driver, are fitted exactly
+    /// on the host.
     pub fn fit_rows_batched(
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<Weights<'_>>,
+        weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         let columns = matrix.columns();
         if level_count > LEVEL_COUNT_MAX || columns > COLUMNS_MAX || columns == 0 {
             return Ok(host::fit_rows(matrix, normalisation, weights, level_count));
         }
-        let weights = weights.map(Weights::values);
         let samples = matrix.samples();
         let shape = Shape::new(columns, level_count, weights.is_some());
         let limit = self.adapters().iter().map(|a| a.binding_len_bytes).min().unwrap_or(0) as usize;
@@ -53,7 +51,7 @@ impl Gpu {
         let step = row_max.min(sample_row_max);
         let chunks = (0..matrix.rows()).step_by(step).map(|top| top..(top + step).min(matrix.rows()));
         let chunks = chunks.map(|rows| Chunk { rows, columns: 0..columns }).collect();
-        let levels = self.each(
+        let found = self.each(
             chunks,
             |unit, chunk| {
                 let whole = Grouping::new(matrix.rows(), columns, GroupLength::Tensor);
@@ -82,7 +80,10 @@ impl Gpu {
                 words.chunks(shape.result_words).map(levels_of).collect::<Vec<_>>()
             },
         )?;
-        Ok(Codebooks::from_levels(level_count, levels.into_iter().flatten()))
+        let levels = found.into_iter().flatten().enumerate().map(|(row, levels)| {
+            levels.unwrap_or_else(|| host::fit_row(matrix, row, normalisation, weights, level_count))
+        });
+        Ok(Codebooks::from_levels(level_count, levels))
     }
 }
 
@@ -108,8 +109,8 @@ impl Shape {
             columns,
             level_count,
             padded_len,
-            row_words: 2 * padded_len + 6 * (columns + 1) + LINE * LINE + (level_count + 1) * LINE,
-            result_words: 4 * level_count + 1,
+            row_words: 2 * padded_len + (6 + 2 + level_count.saturating_sub(2)) * (columns + 1),
+            result_words: 4 * level_count + 2,
             sample_bits,
             weight_bits,
         }
@@ -142,10 +143,10 @@ impl Shape {
     }
 }
 
-/// Means of the cells that have weight; 0 where none has.
-fn levels_of(words: &[u32]) -> Vec<f32> {
-    let (cells, exponent) = words.split_at(words.len() - 1);
-    let unit = 2f64.powi(-(exponent[0] as i32));
+/// Means of the cells that have weight; 0 where none has. None where the device gave the row up.
+fn levels_of(words: &[u32]) -> Option<Vec<f32>> {
+    let (cells, rest) = words.split_at(words.len() - 2);
+    let unit = 2f64.powi(-(rest[0] as i32));
     let wide = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
     let mean = |cell: &[u32; 4]| {
         let weight = wide(cell[0], cell[1]);
@@ -153,7 +154,7 @@ fn levels_of(words: &[u32]) -> Vec<f32> {
     };
     let mut levels: Vec<f32> = cells.as_chunks::<4>().0.iter().filter_map(mean).collect();
     levels.dedup();
-    if levels.is_empty() { vec![0.0] } else { levels }
+    (rest[1] == 0).then(|| if levels.is_empty() { vec![0.0] } else { levels })
 }
 
 #[cfg(test)]
@@ -173,7 +174,8 @@ mod tests {
     #[test]
     fn cells_without_weight_have_no_level() {
         let exponent = 3u32;
-        assert_eq!(levels_of(&[0, 2, 0, 8, 0, 0, 0, 0, 0, 1, 0, 24, exponent]), [0.5, 3.0]);
-        assert_eq!(levels_of(&[0, 0, 0, 0, exponent]), [0.0]);
+        assert_eq!(levels_of(&[0, 2, 0, 8, 0, 0, 0, 0, 0, 1, 0, 24, exponent, 0]), Some(vec![0.5, 3.0]));
+        assert_eq!(levels_of(&[0, 0, 0, 0, exponent, 0]), Some(vec![0.0]));
+        assert_eq!(levels_of(&[0, 2, 0, 8, exponent, 1]), None);
     }
 }

@@ -4,8 +4,8 @@ use quant_core::codebook::Codebooks;
 use quant_core::design::vector::{Points, VectorCells};
 use quant_core::design::{Bins, Gathered, optimal};
 use quant_core::grouping::Grouping;
-use quant_core::reference::{self, normalised};
-use quant_core::tensor::{Matrix, Weights};
+use quant_core::reference::{self, normalised, row_weights};
+use quant_core::tensor::Matrix;
 
 /// Samples of a part; f64 sums of parts are added in order, as in the scalar definition.
 const PART_LEN: usize = 1 << 16;
@@ -52,17 +52,25 @@ pub(crate) fn gather(matrix: Matrix<'_>, bins: &Bins, segments: &[u16], centre: 
 pub(crate) fn fit_rows(
     matrix: Matrix<'_>,
     normalisation: Option<(Grouping, &[f32])>,
-    weights: Option<Weights<'_>>,
+    weights: Option<&[f32]>,
     level_count: usize,
 ) -> Codebooks {
-    let columns = matrix.columns();
-    let fit = |row: usize| {
-        let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
-        let samples: Vec<f32> = (0..columns).map(sample).collect();
-        let row_weights = weights.map(|w| w.of_row(row, columns));
-        optimal::fit_levels(&samples, row_weights, level_count)
-    };
+    let fit = |row: usize| fit_row(matrix, row, normalisation, weights, level_count);
     Codebooks::from_levels(level_count, parallel(matrix.rows(), fit))
+}
+
+/// Exact 1-D k-means of a row.
+pub(crate) fn fit_row(
+    matrix: Matrix<'_>,
+    row: usize,
+    normalisation: Option<(Grouping, &[f32])>,
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Vec<f32> {
+    let columns = matrix.columns();
+    let sample = |column| normalised(matrix.samples().get(row * columns + column), row, column, normalisation);
+    let samples: Vec<f32> = (0..columns).map(sample).collect();
+    optimal::fit_levels(&samples, row_weights(weights, row, columns), level_count)
 }
 
 /// Weight and weighted sum of the points of each cell, by parts that depend on the shape alone.

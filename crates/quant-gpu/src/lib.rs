@@ -49,7 +49,7 @@ use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, NotFinite, Samples, Weights};
+use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -229,7 +229,7 @@ impl Backend for Gpu {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<Weights<'_>>,
+        weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(host::fit_rows(matrix, normalisation, weights, level_count))

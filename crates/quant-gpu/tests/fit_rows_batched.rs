@@ -3,7 +3,7 @@
 use quant_core::codebook::Codebooks;
 use quant_core::conformance::cases::{DTYPES, Noise, inputs};
 use quant_core::design::optimal::fit_levels;
-use quant_core::tensor::{Matrix, Samples, Weights};
+use quant_core::tensor::{Matrix, Samples};
 use quant_gpu::{Gpu, GpuOptions};
 
 /// Σ w (x − nearest level)².
@@ -20,8 +20,7 @@ fn gpu() -> Gpu {
 /// The excess over the optimum of each row, relative.
 fn excesses(gpu: &Gpu, samples: &[f32], columns: usize, weights: Option<&[f32]>, level_count: usize) -> Vec<f64> {
     let matrix = Matrix::new(Samples::F32(samples), samples.len() / columns, columns).expect("whole rows");
-    let checked = weights.map(|w| Weights::new(w).expect("at least 0"));
-    let found = gpu.fit_rows_batched(matrix, None, checked, level_count).expect("the device works");
+    let found = gpu.fit_rows_batched(matrix, None, weights, level_count).expect("the device works");
     let excess = |(row, samples): (usize, &[f32])| {
         let weights = weights.map(|w| &w[row * columns..][..columns]);
         let best = cost(samples, weights, &fit_levels(samples, weights, level_count));

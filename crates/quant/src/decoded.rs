@@ -1,6 +1,7 @@
 //! Any checkpoint as plain weights: native and bitsandbytes tensors are decoded, all others taken as they are.
 
 mod find;
+mod native;
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use crate::device::{Device, with_backend};
 use crate::error::Error;
 use crate::outputs::bitsandbytes::quant_map;
 use crate::outputs::dense::first_overflow;
-use crate::outputs::manifest::{QuantizedTensor, Scales};
+use crate::outputs::manifest::QuantizedTensor;
 use crate::transpose::transposed;
 use crate::work::fault;
 use find::Finder;
@@ -95,7 +96,7 @@ impl DecodedCheckpoint {
         match &tensor.form {
             Form::Plain(stored) => self.read_plain(*stored, dtype),
             Form::Native { tensor: description, pieces } => {
-                self.read_native(tensor, description, pieces, dtype, device)
+                native::read(self, tensor, description, pieces, dtype, device)
             }
             Form::Bitsandbytes(state) => self.read_bitsandbytes(tensor, state, dtype, device),
         }
@@ -112,39 +113,6 @@ impl DecodedCheckpoint {
         let mut out = SamplesMut::from_bytes(&mut converted, dtype).expect("the buffer is aligned");
         (0..samples.len()).for_each(|i| out.set(i, samples.get(i)));
         Ok(converted)
-    }
-
-    fn read_native(
-        &self,
-        tensor: &DecodedTensor,
-        description: &QuantizedTensor,
-        pieces: &[usize],
-        dtype: Dtype,
-        device: &Device,
-    ) -> Result<AlignedBytes, Error> {
-        let parts: Vec<AlignedBytes> =
-            pieces.iter().map(|&piece| self.checkpoint.read_raw(piece)).collect::<Result<_, _>>()?;
-        let count = description.matrix_count;
-        let (rows, columns) = (description.rows, description.columns);
-        let matrix_len = rows * columns * dtype.byte_len();
-        let mut decoded = AlignedBytes::zeroed(count * matrix_len);
-        for (index, bytes) in decoded.chunks_exact_mut(matrix_len).enumerate() {
-            let part = |piece: usize| &parts[piece][parts[piece].len() / count * index..][..parts[piece].len() / count];
-            let bit_width = description.bit_width().expect("checked when opened");
-            let codebooks = self.codebooks(tensor, &floats(part(1)), bit_width)?;
-            let scales = match description.scales {
-                Scales::None => None,
-                Scales::F32 => Some(floats(part(2))),
-                Scales::Double => Some(double_scales(part(2), &floats(part(3)), floats(part(4))[0])),
-            };
-            self.refuse_bad_scales(tensor, scales.as_deref())?;
-            let grouping = Grouping::new(rows, columns, description.group.into());
-            let encoding = Encoding { bit_width, grouping, scales: scales.as_deref(), codebooks: &codebooks };
-            let matrix = decode(device, part(0), &encoding, dtype)?;
-            let turned = description.transposed.then(|| transposed(&matrix, rows, columns, dtype.byte_len()));
-            bytes.copy_from_slice(turned.as_ref().unwrap_or(&matrix));
-        }
-        Ok(decoded)
     }
 
     fn codebooks(&self, tensor: &DecodedTensor, levels: &[f32], width: BitWidth) -> Result<Codebooks, Error> {

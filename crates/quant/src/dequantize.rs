@@ -27,6 +27,7 @@ pub fn run(
 ) -> Result<(), Error> {
     let checkpoint = input.checkpoint();
     refuse_foreign_method(input)?;
+    crate::transformed::expected(checkpoint)?;
     let output = &normalised(output);
     let files = files(input, output, dtype)?;
     refuse_collisions(checkpoint, output, overwrite)?;

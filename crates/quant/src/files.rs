@@ -314,9 +314,7 @@ pub(crate) fn single_name(checkpoint: &Checkpoint, output: &Path) -> Result<Opti
 
 fn all_pieces(checkpoint: &Checkpoint, plan: &Plan, options: &Options) -> Vec<Vec<Piece>> {
     let pieces = |(entry, action): (&crate::checkpoint::TensorEntry, &Action)| match action {
-        Action::Quantize(matrices) => {
-            options.target.pieces(&Subject { entry, matrices: *matrices, recipe: &options.recipe })
-        }
+        Action::Quantize(matrices, recipe) => options.target.pieces(&Subject { entry, matrices: *matrices, recipe }),
         Action::Dense { .. } => {
             let dtype = dense::carried_dtype(entry);
             vec![Piece::new(entry.name.clone(), dtype, entry.shape.clone())]
@@ -340,11 +338,11 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
         }
         Target::Dense { .. } | Target::Gguf => {}
         Target::Native => {
-            let mut manifest = Manifest::new(&options.recipe);
+            let mut manifest = Manifest::new(&options.recipe_text());
             for (entry, action) in checkpoint.tensors().iter().zip(&plan.actions).filter(|(t, _)| t.shard == shard) {
-                if let Action::Quantize(matrices) = action {
-                    let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };
-                    manifest.tensors.insert(entry.name.clone(), QuantizedTensor::of(&subject));
+                if let Action::Quantize(matrices, recipe) = action {
+                    let subject = Subject { entry, matrices: *matrices, recipe };
+                    manifest.insert(entry.name.clone(), QuantizedTensor::of(&subject));
                 }
             }
             metadata.insert(KEY.into(), serde_json::to_string(&manifest).expect("plain data"));
@@ -356,7 +354,7 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
 /// The quantized tensors of a shard whose source holds the transpose: bitsandbytes' layout has no word for it.
 fn transposed_names(checkpoint: &Checkpoint, plan: &Plan, shard: usize) -> Vec<String> {
     let all = checkpoint.tensors().iter().zip(&plan.actions).filter(|(t, _)| t.shard == shard);
-    let is_transposed = |action: &Action| matches!(action, Action::Quantize(m) if m.transposed);
+    let is_transposed = |action: &Action| matches!(action, Action::Quantize(m, _) if m.transposed);
     all.filter(|(_, action)| is_transposed(action)).map(|(t, _)| t.name.clone()).collect()
 }
 

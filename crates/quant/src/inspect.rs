@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::checkpoint::Source;
 use crate::decoded::DecodedCheckpoint;
+use crate::transformed::Mark;
 
 /// One tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +34,8 @@ pub struct Inspection {
     pub weight_count: u64,
     /// Bits per weight over the whole checkpoint.
     pub rate_bits: f64,
+    /// The transform that its weights were made with, if any.
+    pub transform: Option<Mark>,
     /// Tensor by tensor.
     pub tensors: Vec<InspectedTensor>,
 }
@@ -61,6 +64,8 @@ pub fn run(checkpoint: &DecodedCheckpoint) -> Inspection {
         files: stored.shards().iter().map(|s| (s.file_name.clone(), s.byte_len)).collect(),
         weight_count,
         rate_bits: if weight_count == 0 { 0.0 } else { 8.0 * bytes as f64 / weight_count as f64 },
+        // What cannot be read is refused where it matters; the rest is still to be seen.
+        transform: Mark::of(stored).ok().flatten(),
         tensors,
     }
 }

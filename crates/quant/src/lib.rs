@@ -18,6 +18,7 @@ pub mod device;
 mod error;
 mod files;
 pub mod inspect;
+pub mod methods;
 pub mod outputs;
 mod partial;
 #[cfg(feature = "gpu")]
@@ -28,6 +29,8 @@ pub mod plan;
 pub mod report;
 pub mod samples;
 pub mod select;
+pub mod sensitivities;
+pub mod transformed;
 mod transpose;
 mod work;
 

@@ -12,7 +12,8 @@ use quant_core::design::{BinSums, Bins, Gathered};
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
-use quant_core::tensor::{Matrix, NotFinite, Samples, Weights};
+use quant_core::switched::SwitchedEncoding;
+use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
 use quant_cpu::Cpu;
 use quant_gpu::{Gpu, GpuError};
@@ -166,10 +167,35 @@ impl Backend for Partners {
         &self,
         matrix: Matrix<'_>,
         normalisation: Option<(Grouping, &[f32])>,
-        weights: Option<Weights<'_>>,
+        weights: Option<&[f32]>,
         level_count: usize,
     ) -> Result<Codebooks, GpuError> {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
+    }
+
+    // No kernels for these two on GPUs yet.
+
+    fn encode_switched(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &SwitchedEncoding<'_>,
+        weights: Option<&[f32]>,
+        selectors: &mut [u8],
+        packed: &mut [u8],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.encode_switched(matrix, encoding, weights, selectors, packed));
+        Ok(())
+    }
+
+    fn decode_switched(
+        &self,
+        packed: &[u8],
+        selectors: &[u8],
+        encoding: &SwitchedEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.decode_switched(packed, selectors, encoding, samples));
+        Ok(())
     }
 
     fn hadamard(&self, rows: &mut [f32], rotation: &Hadamard) -> Result<(), GpuError> {

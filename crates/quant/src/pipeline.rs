@@ -3,6 +3,7 @@
 //! One thread reads the next tensor while the device quantizes the present one; pieces are written at offsets laid out
 //! beforehand. Resident at any moment: two tensors as stored, and the codes of one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
@@ -18,12 +19,17 @@ use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
 use crate::report::{Circumstances, Report, TensorReport};
 use crate::select::Selection;
+use crate::sensitivities::Sensitivities;
 
 /// Everything a run is told.
 #[derive(Debug)]
 pub struct Options {
     /// How to quantize.
     pub recipe: Recipe,
+    /// Tensors with a recipe of their own.
+    pub exceptions: BTreeMap<String, Recipe>,
+    /// What errors weigh, where that is known.
+    pub sensitivities: Option<Sensitivities>,
     /// What to write.
     pub target: Target,
     /// Which tensors.
@@ -40,7 +46,23 @@ impl Options {
     /// Native output, default selection, nothing special.
     pub fn new(recipe: Recipe) -> Self {
         let (target, selection) = (Target::Native, Selection::default());
-        Self { recipe, target, selection, strict: false, resume: false, overwrite: false }
+        let (exceptions, sensitivities) = (BTreeMap::new(), None);
+        Self { recipe, exceptions, sensitivities, target, selection, strict: false, resume: false, overwrite: false }
+    }
+
+    /// The recipe of tensor `name`.
+    pub fn recipe_of(&self, name: &str) -> &Recipe {
+        self.exceptions.get(name).unwrap_or(&self.recipe)
+    }
+
+    /// The recipe in words, for reports.
+    pub fn recipe_text(&self) -> String {
+        let plan = match self.exceptions.len() {
+            0 => String::new(),
+            n => format!(", and a plan for {n} tensors"),
+        };
+        let weights = self.sensitivities.as_ref().map_or(String::new(), |s| format!(", weighted by {}", s.origin()));
+        format!("{}{plan}{weights}", self.recipe)
     }
 }
 
@@ -95,10 +117,9 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
                 reason.clone(),
                 *substituted,
             ),
-            Action::Quantize(matrices) => {
-                let subject = Subject { entry, matrices: *matrices, recipe: &options.recipe };
-                let bits = options.target.rate_bits(&subject);
-                TensorReport::planned(name, shape, &dtype, options.recipe.to_string(), bits)
+            Action::Quantize(matrices, recipe) => {
+                let bits = options.target.rate_bits(&Subject { entry, matrices: *matrices, recipe });
+                TensorReport::planned(name, shape, &dtype, recipe.to_string(), bits)
             }
         }
     };
@@ -108,7 +129,12 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
     crate::plan::refuse_quantized(checkpoint)?;
-    Plan::new(checkpoint, &options.recipe, &options.target, &options.selection, options.strict)
+    crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
+    let plan = Plan::new(checkpoint, options)?;
+    if let Some(sensitivities) = &options.sensitivities {
+        sensitivities.check(checkpoint, &plan)?;
+    }
+    Ok(plan)
 }
 
 /// Quantizes `checkpoint` into `output`: a folder for a folder, a file for a file.
@@ -160,19 +186,23 @@ fn circumstances(
         output_len_bytes: files.data_len_bytes(),
         seconds,
         peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint),
-        recipe: options.recipe.to_string(),
+        recipe: options.recipe_text(),
         target: options.target.name().into(),
         device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
     }
 }
 
 fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity {
-    let choice: Vec<u8> = plan.actions.iter().map(|a| u8::from(matches!(a, Action::Quantize(_)))).collect();
-    let choice = crc32fast::hash(&choice);
+    let text = |action: &Action| match action {
+        Action::Quantize(_, recipe) => recipe.to_string(),
+        Action::Dense { .. } => String::new(),
+    };
+    let choice = crc32fast::hash(plan.actions.iter().map(text).collect::<Vec<_>>().join("\n").as_bytes());
+    let weights = options.sensitivities.as_ref().map_or(String::new(), |s| format!(", {}", s.fingerprint()));
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
-        instruction: format!("{} to {:?}, choice of tensors {choice:08x}", options.recipe, options.target),
+        instruction: format!("{} to {:?}, choice of tensors {choice:08x}{weights}", options.recipe, options.target),
     }
 }
 
@@ -241,8 +271,8 @@ impl Job<'_> {
     }
 
     fn subject(&self, index: usize) -> Option<Subject<'_>> {
-        let Action::Quantize(matrices) = self.plan.actions[index] else { return None };
-        Some(Subject { entry: &self.checkpoint.tensors()[index], matrices, recipe: &self.options.recipe })
+        let Action::Quantize(matrices, recipe) = &self.plan.actions[index] else { return None };
+        Some(Subject { entry: &self.checkpoint.tensors()[index], matrices: *matrices, recipe })
     }
 
     fn tensor(
@@ -256,8 +286,9 @@ impl Job<'_> {
             Some(subject) => {
                 let bytes = receiver.recv().expect("the reader sends every tensor or an error")?;
                 let (checkpoint, target) = (self.checkpoint, &self.options.target);
+                let weights = self.options.sensitivities.as_ref().map(|s| s.of(&subject)).transpose()?.flatten();
                 let done = with_backend!(device, backend => {
-                    crate::work::quantize_tensor(backend, checkpoint, &subject, target, bytes)
+                    crate::work::quantize_tensor(backend, checkpoint, &subject, weights.as_deref(), target, bytes)
                 })?;
                 (self.files.write(folder, index, &done.pieces)?, done.report)
             }

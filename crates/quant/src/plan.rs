@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::outputs::dense::plain_dtype;
 use crate::outputs::manifest::KEY;
 use crate::outputs::{Subject, Target};
-use crate::select::Selection;
+use crate::pipeline::Options;
 
 /// The matrices of a tensor that is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Matrices {
 /// What happens to one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Its matrices are quantized.
-    Quantize(Matrices),
+    /// Its matrices are quantized by this recipe.
+    Quantize(Matrices, Recipe),
     /// It is carried over as it is.
     Dense {
         /// Why.
@@ -46,27 +46,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Decides for every tensor. With `strict`, a substituted tensor is an error.
-    pub fn new(
-        checkpoint: &Checkpoint,
-        recipe: &Recipe,
-        target: &Target,
-        selection: &Selection,
-        strict: bool,
-    ) -> Result<Self, Error> {
-        let tensors = checkpoint.tensors();
+    /// Decides for every tensor, by names and shapes alone.
+    pub fn new(checkpoint: &Checkpoint, options: &Options) -> Result<Self, Error> {
+        let (tensors, target, selection) = (checkpoint.tensors(), &options.target, &options.selection);
         selection.check_used(tensors.iter().map(|t| t.name.as_str()))?;
-        target.check_recipe(checkpoint, recipe)?;
+        target.check_recipe(checkpoint, &options.recipe)?;
+        check_exceptions(checkpoint, options)?;
         let conv1d = has_conv1d_weights(tensors);
-        let actions: Vec<Action> = tensors.iter().map(|t| action(t, recipe, target, selection, conv1d)).collect();
+        let actions: Vec<Action> = tensors.iter().map(|t| action(t, options, conv1d)).collect();
         let plan = Self { actions };
         if *target != Target::Gguf {
             plan.refuse_undecodable(checkpoint)?;
         }
-        if strict {
+        if options.strict {
             plan.refuse_substitutions(checkpoint)?;
         }
-        if !plan.actions.iter().any(|a| matches!(a, Action::Quantize(_))) {
+        if !plan.actions.iter().any(|a| matches!(a, Action::Quantize(..))) {
             return Err(Error::refused(format!(
                 "{}: no tensor is left to quantize: of {} tensors, {}",
                 checkpoint.path().display(),
@@ -119,24 +114,40 @@ impl Plan {
     }
 }
 
+/// Tensors with recipes of their own must exist, and the target must hold more than one recipe.
+fn check_exceptions(checkpoint: &Checkpoint, options: &Options) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::refused(format!("{}: {why}", checkpoint.path().display())));
+    let known = |name: &&String| !checkpoint.tensors().iter().any(|t| t.name == **name);
+    if let Some(name) = options.exceptions.keys().find(known) {
+        return refuse(format!("the plan names tensor \"{name}\", which is not there"));
+    }
+    match options.target {
+        Target::Native | Target::Dense { .. } => Ok(()),
+        _ if options.exceptions.is_empty() => Ok(()),
+        _ => refuse(format!("--to {} holds one recipe; a plan needs native or dense", options.target.name())),
+    }
+}
+
 /// Bits that `matrices` will take when quantized by `recipe`.
-fn planned_bits(matrices: &Matrices, recipe: &Recipe) -> StoredBits {
+fn planned_bits(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe) -> StoredBits {
+    let dtype = entry.dtype.float().expect("only float tensors have matrices");
     let mut bits = StoredBits::default();
     for _ in 0..matrices.count {
-        bits.merge(&stored_bits(recipe, matrices.rows, matrices.columns));
+        bits.merge(&stored_bits(recipe, matrices.rows, matrices.columns, dtype));
     }
     bits
 }
 
-fn action(entry: &TensorEntry, recipe: &Recipe, target: &Target, selection: &Selection, conv1d: bool) -> Action {
-    if let Some(reason) = selection.reason_to_skip(&entry.name) {
+fn action(entry: &TensorEntry, options: &Options, conv1d: bool) -> Action {
+    let recipe = options.recipe_of(&entry.name);
+    if let Some(reason) = options.selection.reason_to_skip(&entry.name) {
         return Action::Dense { reason, substituted: false };
     }
-    match matrices(entry, !selection.include.is_empty(), conv1d) {
+    match matrices(entry, !options.selection.include.is_empty(), conv1d) {
         Err(dense) => dense,
-        Ok(matrices) => match reason_against(entry, &matrices, recipe, target) {
+        Ok(matrices) => match reason_against(entry, &matrices, recipe, &options.target) {
             Some(reason) => Action::Dense { reason, substituted: true },
-            None => Action::Quantize(matrices),
+            None => Action::Quantize(matrices, *recipe),
         },
     }
 }
@@ -150,7 +161,7 @@ fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, tar
     }
     let planned = match target {
         Target::Gguf => target.rate_bits(&Subject { entry, matrices: *matrices, recipe }),
-        _ => planned_bits(matrices, recipe).total_bits(),
+        _ => planned_bits(entry, matrices, recipe).total_bits(),
     };
     let dense = 8 * target.carried_len_bytes(entry);
     if planned >= dense {

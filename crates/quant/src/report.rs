@@ -21,6 +21,9 @@ pub struct TensorReport {
     pub mse: f64,
     /// Signal to quantization noise in dB; absent where there is no error.
     pub sqnr_db: Option<f64>,
+    /// The same with every error and weight multiplied by its sensitivity; absent where none was given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weighted_sqnr_db: Option<f64>,
     /// First-order entropy of the codes in bits; absent for dense tensors.
     pub entropy_bits: Option<f64>,
     /// Why a tensor stayed dense.
@@ -44,6 +47,9 @@ pub struct Sums {
     pub squared_error: f64,
     /// Σ x².
     pub energy: f64,
+    /// Σ w·(x − Q(x))² and Σ w·x², where there are sensitivity weights w, of mean 1 in each matrix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weighted: Option<(f64, f64)>,
     /// max |x − Q(x)|.
     pub error_max: f64,
     /// How often each code occurs.
@@ -62,6 +68,7 @@ impl Sums {
             stored_bits,
             squared_error: distortion.squared_error,
             energy: distortion.energy,
+            weighted: None,
             error_max: distortion.error_max,
             code_counts: distortion.code_counts.clone(),
             codes_hash,
@@ -73,6 +80,10 @@ impl Sums {
         self.stored_bits += other.stored_bits;
         self.squared_error += other.squared_error;
         self.energy += other.energy;
+        self.weighted = match (self.weighted, other.weighted) {
+            (Some(a), Some(b)) => Some((a.0 + b.0, a.1 + b.1)),
+            (a, b) => a.or(b),
+        };
         self.error_max = self.error_max.max(other.error_max);
         let longest = self.code_counts.len().max(other.code_counts.len());
         self.code_counts.resize(longest, 0);
@@ -89,6 +100,10 @@ impl Sums {
 
     fn sqnr_db(&self) -> Option<f64> {
         Some(sqnr_db(self.energy, self.squared_error)).filter(|db| db.is_finite())
+    }
+
+    fn weighted_sqnr_db(&self) -> Option<f64> {
+        self.weighted.map(|(error, energy)| sqnr_db(energy, error)).filter(|db| db.is_finite())
     }
 
     fn entropy_bits(&self) -> Option<f64> {
@@ -111,6 +126,7 @@ impl TensorReport {
             rate_bits: sums.rate_bits(),
             mse: sums.mse(),
             sqnr_db: sums.sqnr_db(),
+            weighted_sqnr_db: sums.weighted_sqnr_db(),
             entropy_bits: sums.entropy_bits(),
             reason: None,
             substituted: false,
@@ -190,6 +206,9 @@ pub struct Totals {
     pub mse: f64,
     /// SQNR over quantized weights in dB; absent where there is no error.
     pub sqnr_db: Option<f64>,
+    /// SQNR under sensitivity weights in dB; absent where none were given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weighted_sqnr_db: Option<f64>,
     /// Largest error.
     pub error_max: f64,
     /// First-order entropy of all codes in bits.
@@ -300,6 +319,7 @@ impl Report {
             rate_bits: quantized.rate_bits(),
             mse: quantized.mse(),
             sqnr_db: quantized.sqnr_db(),
+            weighted_sqnr_db: quantized.weighted_sqnr_db(),
             error_max: quantized.error_max,
             entropy_bits: quantized.entropy_bits(),
             dense_weight_count: all.weight_count - quantized.weight_count,

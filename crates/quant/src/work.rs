@@ -1,7 +1,8 @@
 //! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
 
 use quant_core::backend::Backend;
-use quant_core::quantize::{QuantizeError, Quantized, quantize};
+use quant_core::quantize::{QuantizeError, Quantized, quantize_weighted};
+use quant_core::sensitivity::{WeightedError, Weights};
 use quant_core::tensor::{Dtype, Matrix, Samples};
 use sha2::{Digest, Sha256};
 
@@ -37,15 +38,16 @@ impl std::ops::Deref for AlignedOrPlain {
     }
 }
 
-/// Quantizes the tensor whose samples are `bytes`.
+/// Quantizes the tensor whose samples are `bytes`; `weights`, when given, are one for each matrix.
 pub(crate) fn quantize_tensor<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
+    weights: Option<&[Weights]>,
     target: &Target,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let quantized = quantize_matrices(backend, checkpoint, subject, bytes)?;
+    let quantized = quantize_matrices(backend, checkpoint, subject, weights, bytes)?;
     let report = report(subject, &quantized, target);
     let pieces = match target {
         Target::Dense { dtype } => {
@@ -68,10 +70,12 @@ pub(crate) fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
     Error::Device { device: backend.name(), message: error.to_string() }
 }
 
-fn quantize_matrices<B: Backend>(
+/// The matrices of a tensor.
+pub(crate) fn quantize_matrices<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
+    weights: Option<&[Weights]>,
     bytes: AlignedBytes,
 ) -> Result<Vec<Quantized>, Error> {
     let m = subject.matrices;
@@ -82,7 +86,7 @@ fn quantize_matrices<B: Backend>(
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
         let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
-        quantize(backend, matrix, subject.recipe).map_err(|error| match error {
+        quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe).map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
                 let position = index * m.rows * m.columns + stored_position(subject, found.index);
                 Error::NotFinite {
@@ -142,12 +146,21 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
             distortion.merge(&matrix.distortion);
         }
     }
-    let sums = Sums::of(&distortion, target.rate_bits(subject), codes_hash(quantized));
+    let mut sums = Sums::of(&distortion, target.rate_bits(subject), codes_hash(quantized));
+    sums.weighted = weighted(quantized).map(|w| (w.squared_error, w.energy));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
 }
 
-/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes.
+fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {
+    quantized.iter().filter_map(|q| q.weighted).reduce(|mut sum, other| {
+        sum.squared_error += other.squared_error;
+        sum.energy += other.energy;
+        sum
+    })
+}
+
+/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes, selectors, outliers.
 fn codes_hash(quantized: &[Quantized]) -> String {
     let mut hash = Sha256::new();
     for matrix in quantized {
@@ -158,6 +171,14 @@ fn codes_hash(quantized: &[Quantized]) -> String {
             hash.update(value.to_le_bytes());
         }
         hash.update(&matrix.packed);
+        if let Some(switched) = &matrix.switched {
+            switched.row_scales.iter().for_each(|s| hash.update(s.to_le_bytes()));
+            hash.update(&switched.selectors);
+        }
+        if let Some(outliers) = &matrix.outliers {
+            outliers.row_starts.iter().chain(&outliers.columns).for_each(|n| hash.update(n.to_le_bytes()));
+            outliers.values.iter().for_each(|x| hash.update(x.to_le_bytes()));
+        }
     }
     hex(&hash.finalize())
 }

@@ -12,7 +12,22 @@ use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
 use tempfile::tempdir;
 
-const PRESETS: [&str; 8] = ["nf4", "nf3", "fp4", "int4", "lloyd4", "lloyd3", "kmeans4-row", "kmeans3-row"];
+const PRESETS: [&str; 14] = [
+    "nf4",
+    "nf3",
+    "fp4",
+    "int4",
+    "lloyd4",
+    "lloyd3",
+    "kmeans4-row",
+    "kmeans3-row",
+    "switched4",
+    "switched3 group 10 step-bits 3 shape-bits 1",
+    "nf4 group 32 step-bits 6 shape-bits 0",
+    "switched2 outliers 0.01",
+    "kmeans3-row outliers 0.003",
+    "nf3 group 64 signed-search double-quant outliers 0.02",
+];
 const DENSE: Target = Target::Dense { dtype: None };
 
 fn compared(a: &std::path::Path, b: &std::path::Path) -> compare::Comparison {
@@ -88,7 +103,15 @@ fn what_is_not_quantized_is_carried_bit_for_bit() {
 fn rates_count_everything_that_is_stored() {
     let dir = tempdir().unwrap();
     let input = model(&dir.path().join("in"));
-    for (preset, double) in [("nf4", false), ("nf4", true), ("kmeans3-row", false), ("int4", false)] {
+    for (preset, double) in [
+        ("nf4", false),
+        ("nf4", true),
+        ("kmeans3-row", false),
+        ("int4", false),
+        ("switched4", false),
+        ("switched3 outliers 0.005", false),
+        ("nf4 outliers 0.001", true),
+    ] {
         let output = dir.path().join(format!("{preset}-{double}"));
         let mut wanted = options(preset);
         if double {

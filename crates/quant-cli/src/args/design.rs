@@ -241,7 +241,7 @@ fn clip(text: &str) -> Result<(f64, f64), String> {
     Ok((low.parse().map_err(|_| wrong())?, high.parse().map_err(|_| wrong())?))
 }
 
-fn bits_range(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn bits_range(text: &str) -> Result<(u32, u32), String> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
     match (first.parse(), last.trim_start_matches('=').parse()) {
         (Ok(first), Ok(last)) if 1 <= first && first <= last && last <= 10 => Ok((first, last)),

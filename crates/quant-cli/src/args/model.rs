@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quant_core::grouping::GroupLength;
+use quant_core::transform::cat::DAMPING;
 
 use super::{group, threads};
 
 /// Accumulate second moments of every linear input of a model over a text.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Moments are sums: --merge adds calibrations of one model, made of different texts or on different machines.
-A run that was killed goes on after its last whole layer with --resume.
+Moments are sums: --merge adds calibrations of MODEL, made of different texts
+or on different machines. A run that was killed goes on after its last whole
+layer with --resume.
 
 Examples:
   quant calibrate SmolLM2-135M --text valid.txt -o moments
@@ -27,7 +29,7 @@ pub struct Calibrate {
     #[arg(long, short, value_name = "C")]
     pub output: PathBuf,
     /// Tokens to read, in whole windows.
-    #[arg(long, value_name = "N", default_value_t = 8192)]
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = count)]
     pub tokens: usize,
     /// Tokens in a window.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
@@ -44,16 +46,24 @@ pub struct Calibrate {
     /// Threads; as many as the machine has otherwise.
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+    /// Write the report as JSON to FILE, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
 }
 
 /// Explain the error of every linear layer.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-SQNR ≈ 12·(N²C(x) ‖ N²C(W))·A: bits, concentration of inputs and weights, and their alignment. The headroom is what the
-best invertible map would add to A. Inputs are quantized per token (asymmetric), weights per row (symmetric).
+SQNR ≈ 12·(N²C(x) ‖ N²C(W))·A: bits, concentration of inputs and weights, and
+their alignment. The headroom is what the best invertible map would add to A.
+Inputs are quantized per token (asymmetric), weights per row (symmetric).
+A layer is limited by the factor whose repair alone adds most to the predicted
+SQNR: a concentration raised to that of Gaussian samples, or the alignment to
+its best.
 
 Example:
-  quant analyze SmolLM2-135M --calibration moments --text test.txt --plot factors.png")]
+  quant analyze SmolLM2-135M --calibration moments --text test.txt \\
+      --plot factors.png")]
 pub struct Analyze {
     /// The model that was calibrated.
     #[arg(value_name = "MODEL")]
@@ -65,7 +75,7 @@ pub struct Analyze {
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
     /// Tokens to score on, in whole windows.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = count)]
     pub tokens: usize,
     /// Tokens in a window.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = context)]
@@ -79,8 +89,11 @@ pub struct Analyze {
     /// Bits of the weights.
     #[arg(long, value_name = "2..8", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=8))]
     pub weight_bits: u32,
-    /// Damping, in units of the mean diagonal.
-    #[arg(long, value_name = "EPS", default_value_t = quant_core::transform::cat::DAMPING)]
+    /// Take a calibration of other weights, or of another configuration, of the same sizes.
+    #[arg(long)]
+    pub allow_other_weights: bool,
+    /// Damping, in units of the mean diagonal: 0 or more.
+    #[arg(long, value_name = "EPS", default_value_t = DAMPING, value_parser = damping, allow_negative_numbers = true)]
     pub damping: f64,
     /// Of the signs of the Hadamard rotations.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -118,8 +131,11 @@ pub struct MethodArguments {
     /// A folder written by `quant calibrate`; needed for smooth and cat.
     #[arg(long, value_name = "C")]
     pub calibration: Option<PathBuf>,
-    /// Damping, in units of the mean diagonal.
-    #[arg(long, value_name = "EPS", default_value_t = quant_core::transform::cat::DAMPING)]
+    /// Take a calibration of other weights, or of another configuration, of the same sizes.
+    #[arg(long)]
+    pub allow_other_weights: bool,
+    /// Damping, in units of the mean diagonal: 0 or more.
+    #[arg(long, value_name = "EPS", default_value_t = DAMPING, value_parser = damping, allow_negative_numbers = true)]
     pub damping: f64,
     /// Of the signs of the Hadamard rotations.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -132,12 +148,15 @@ pub struct MethodArguments {
 /// Write a model with transforms folded into its weights.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Scalings fold into norms and neighbouring weights; blocks and rotations are stored in OUT/transforms and applied by
-`quant eval`. The output computes what the model computes; quantize it afterwards.
+Scalings fold into norms and neighbouring weights; blocks and rotations are
+stored in OUT/transforms and applied by `quant eval`. The output computes what
+the model computes; quantize it afterwards.
 
 Examples:
-  quant transform SmolLM2-135M smollm2-cat --method cat --block 128 --calibration moments
-  quant transform SmolLM2-135M smollm2-balanced --method cat-unrotated --block 1 --calibration moments")]
+  quant transform SmolLM2-135M smollm2-cat --method cat --block 128 \\
+      --calibration moments
+  quant transform SmolLM2-135M smollm2-balanced --method cat-unrotated \\
+      --block 1 --calibration moments")]
 pub struct Transform {
     /// A Hugging Face folder.
     #[arg(value_name = "MODEL")]
@@ -159,13 +178,16 @@ pub struct Transform {
 /// Perplexity of a model on a text.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Weights: rtn2 to rtn8 (a symmetric grid for each row, round to nearest; rtn4-clip searches its range), or a preset of
-         `quant quantize` such as nf4, int4, kmeans4-row. Embedding, head, norms and attention stay in f32.
-Activations: int2 to int8, one asymmetric grid for each token at every linear input; int4-sym for a symmetric one.
+Weights: rtn2 to rtn8 (a symmetric grid for each row, round to nearest;
+  rtn4-clip searches its range), or a preset of `quant quantize` such as nf4,
+  int4, kmeans4-row. Embedding, head, norms and attention stay in f32.
+Activations: int2 to int8, one asymmetric grid for each token at every linear
+  input; int4-sym for a symmetric one.
 
 Examples:
   quant eval SmolLM2-135M --text test.txt --windows 40
-  quant eval SmolLM2-135M --text test.txt --weights rtn4 --activations int4 --method cat --block 128 --calibration moments
+  quant eval SmolLM2-135M --text test.txt --weights rtn4 --activations int4 \\
+      --method cat --block 128 --calibration moments
   quant eval smollm2-cat --text test.txt --weights kmeans4-row --activations int4")]
 pub struct Eval {
     /// A folder with config.json and tokenizer.json (dense, quantized or transformed), or a .gguf file.
@@ -184,7 +206,7 @@ pub struct Eval {
     #[arg(long, value_name = "N")]
     pub stride: Option<usize>,
     /// Windows at most; all otherwise.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub windows: Option<usize>,
     /// How weights are quantized; see below. As they are otherwise.
     #[arg(long, value_name = "NAME")]
@@ -225,4 +247,13 @@ fn channels(text: &str) -> Result<usize, String> {
 
 fn context(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (2..=1 << 20).contains(n)).ok_or("a number from 2 to 1048576 expected".into())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or("a number of 1 or more expected".into())
+}
+
+fn damping(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0);
+    parsed.ok_or("a finite number of 0 or more expected".into())
 }

@@ -12,6 +12,7 @@ use quant_eval::method::{Build, Method, WeightRule};
 use quant_eval::model::Model;
 use quant_eval::online::Online;
 use quant_eval::perplexity::{self, Plan, Prepared, Score};
+use quant_eval::place::Place;
 use quant_eval::text::{Tokenizer, Windows};
 use serde_json::{Value, json};
 
@@ -27,13 +28,19 @@ pub fn run(arguments: &Eval) -> anyhow::Result<()> {
     let activations = arguments.activations.as_deref().map(grid).transpose()?;
     json::check_place(arguments.json.as_deref(), &[&arguments.model])?;
     let model = Model::open(&arguments.model)?;
-    let stored = if arguments.model.is_dir() { fold::read(&arguments.model)? } else { None };
+    let stored = fold::read(&model)?;
     if stored.is_some() && method != Method::Identity {
         return Err(Error::Refused("the model is transformed already; leave --method out".into()).into());
     }
-    let calibration = arguments.method.calibration.as_deref().map(|c| open_calibration(c, &model)).transpose()?;
+    let calibration = arguments
+        .method
+        .calibration
+        .as_deref()
+        .map(|c| open_calibration(c, &model, arguments.method.allow_other_weights))
+        .transpose()?;
     let windows = windows(arguments, &model)?;
     let maker = Maker {
+        model: &model,
         method,
         build: arguments.method.build(),
         calibration: calibration.as_ref(),
@@ -45,10 +52,12 @@ pub fn run(arguments: &Eval) -> anyhow::Result<()> {
         let plan = Plan { transforms: &prepare, weights, activations };
         perplexity::evaluate(&model, &windows, &plan, &mut layers("evaluating"))
     })??;
+    let fell_back = maker.fell_back.load(Ordering::Relaxed);
     if let Some(calibration) = &calibration {
-        warn_of_fall_back(maker.fell_back.load(Ordering::Relaxed), calibration);
+        warn_of_fall_back("input(s)", fell_back, calibration);
     }
-    let label = stored.as_ref().map_or_else(|| method.label(), |s| format!("{} (in the model)", s.method));
+    let built = method.label_of_result(fell_back, model.config().layer_count * Input::ALL.len());
+    let label = stored.as_ref().map_or(built, |s| format!("{}, in the model", s.method));
     let report = report(arguments, &windows, &label, &score, start.elapsed().as_secs_f64());
     if !json::write_if_asked(arguments.json.as_deref(), || report.clone())? {
         print(&report);
@@ -58,6 +67,7 @@ pub fn run(arguments: &Eval) -> anyhow::Result<()> {
 
 /// Makes the transform of each input when its layer is read.
 struct Maker<'a> {
+    model: &'a Model,
     method: Method,
     build: Build,
     calibration: Option<&'a Calibration>,
@@ -75,8 +85,8 @@ impl Maker<'_> {
         let needed = self.calibration.filter(|_| self.method.needs_calibration());
         let statistics = needed.map(|c| c.layer(index)).transpose()?;
         let of_input = statistics.as_ref().map(|s| &s[input as usize]);
-        let place = (index * Input::ALL.len() + input as usize) as u64;
-        let built = self.build.transform(self.method, of_input, &layer.linears(input), place)?;
+        let place = Place { config: self.model.config(), layer, index, input };
+        let built = self.build.transform(self.method, of_input, &place)?;
         self.fell_back.fetch_add(usize::from(built.fell_back), Ordering::Relaxed);
         Ok(Prepared { online: Online::of(built.transform.stages()), weights: Some(built.transform) })
     }

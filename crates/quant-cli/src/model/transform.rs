@@ -12,13 +12,18 @@ pub fn run(arguments: &Transform) -> anyhow::Result<()> {
     let method = arguments.method.chosen(Method::Hadamard)?;
     json::check_place(arguments.json.as_deref(), &[&arguments.model, &arguments.output])?;
     let model = open_untransformed(&arguments.model)?;
-    let calibration = arguments.method.calibration.as_deref().map(|c| open_calibration(c, &model)).transpose()?;
+    let calibration = arguments
+        .method
+        .calibration
+        .as_deref()
+        .map(|c| open_calibration(c, &model, arguments.method.allow_other_weights))
+        .transpose()?;
     let build = arguments.method.build();
     let report = on_threads(arguments.threads, || {
         fold(&model, calibration.as_ref(), method, &build, &arguments.output, &mut layers("transforming"))
     })??;
     if let Some(calibration) = &calibration {
-        warn_of_fall_back(report.fell_back, calibration);
+        warn_of_fall_back("input(s)", report.fell_back, calibration);
     }
     if !json::write_if_asked(arguments.json.as_deref(), || json::plain(&report))? {
         println!("method        {}", report.method);

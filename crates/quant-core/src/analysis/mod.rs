@@ -25,7 +25,7 @@ mod prediction;
 pub use alignment_max::{alignment_max, alignment_max_blocks, alignment_max_of_output};
 pub use concentration::{Sharing, concentration, concentration_grouped};
 pub use gaussian::gaussian_concentration;
-pub use prediction::{Branches, Factors, measured_sqnr};
+pub use prediction::{Branches, Factors, Repairs, measured_sqnr};
 
 use crate::dense::Dense;
 

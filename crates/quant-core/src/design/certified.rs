@@ -10,7 +10,7 @@ use super::{BinSums, Bins, Gathered};
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::grouping::{GroupLength, Grouping};
-use crate::tensor::{Matrix, Samples, Weights, flush};
+use crate::tensor::{Matrix, Samples, flush};
 
 /// An optimal codebook and how sure that is.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +51,13 @@ pub enum FitError<F: std::error::Error + 'static> {
         weights: usize,
     },
     /// A weight is negative, NaN or infinite.
-    #[error(transparent)]
-    Weight(#[from] crate::tensor::WeightError),
+    #[error("weight {index} is {value}; weights must be finite and at least 0")]
+    Weight {
+        /// Position of the weight.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
     /// The device failed.
     #[error("{0}")]
     Fault(#[source] F),
@@ -128,29 +133,28 @@ pub fn fit_rows<B: Backend>(
     level_count: usize,
 ) -> Result<Codebooks, FitError<B::Fault>> {
     let per_column = weights.is_some_and(|w| w.len() == matrix.columns());
-    let weights = check(if per_column { matrix.columns() } else { matrix.len() }, weights, level_count)?;
+    check(if per_column { matrix.columns() } else { matrix.len() }, weights, level_count)?;
     if let Some(refused) = backend.first_not_finite(matrix.samples()).map_err(FitError::Fault)? {
         return Err(refused.into());
     }
     backend.fit_rows(matrix, None, weights, level_count).map_err(FitError::Fault)
 }
 
-fn check<F: std::error::Error>(
-    count: usize,
-    weights: Option<&[f32]>,
-    level_count: usize,
-) -> Result<Option<Weights<'_>>, FitError<F>> {
+fn check<F: std::error::Error>(count: usize, weights: Option<&[f32]>, level_count: usize) -> Result<(), FitError<F>> {
     if count == 0 {
         return Err(FitError::Empty);
     }
     if level_count == 0 {
         return Err(FitError::NoLevels);
     }
-    let Some(weights) = weights else { return Ok(None) };
+    let Some(weights) = weights else { return Ok(()) };
     if weights.len() != count {
         return Err(FitError::WeightCount { samples: count, weights: weights.len() });
     }
-    Ok(Some(Weights::new(weights)?))
+    match weights.iter().position(|w| !(*w >= 0.0 && w.is_finite())) {
+        Some(index) => Err(FitError::Weight { index, value: weights[index] }),
+        None => Ok(()),
+    }
 }
 
 fn fit_sorted<B: Backend>(backend: &B, matrix: Matrix<'_>, weights: Option<&[f32]>, level_count: usize) -> Certified {

@@ -1,19 +1,23 @@
 //! Transforms that run online, as files beside the weights: `transforms/transforms.json` and `transforms.safetensors`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quant::Error;
-use quant::checkpoint::Checkpoint;
+use quant::checkpoint::{Checkpoint, Source, StoredDtype};
+use quant::transformed;
 use quant_core::transform::Hadamard;
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::{OnlineStage, Tensors, write_f32};
+use super::OnlineStage;
+use super::writer::{Tensors, write_f32};
 use crate::layer::Input;
+use crate::model::Model;
 use crate::online::Online;
 use crate::{io, refused};
 
 const FORMAT: &str = "quant-transforms/1";
-const FOLDER: &str = "transforms";
+const TENSORS: &str = "transforms/transforms.safetensors";
 
 /// What a folder says of its transforms.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,12 +79,17 @@ impl StoredInput {
 
 /// Writes both files into `folder`; bytes of the tensors.
 pub(super) fn write(folder: &Path, description: &Description, tensors: &Tensors) -> Result<u64, Error> {
-    let place = folder.join(FOLDER);
-    std::fs::create_dir(&place).map_err(io("create the folder", &place))?;
-    let text = serde_json::to_string_pretty(description).expect("plain data");
-    let path = place.join("transforms.json");
+    let path = folder.join(transformed::PLACE);
+    let place = path.parent().expect("a place in a folder");
+    std::fs::create_dir(place).map_err(io("create the folder", place))?;
+    let text = serde_json::to_string_pretty(description).expect("plain data") + "\n";
     std::fs::write(&path, text).map_err(io("write", &path))?;
-    write_f32(&place.join("transforms.safetensors"), tensors)
+    write_f32(&folder.join(TENSORS), [("format".into(), "pt".into())].into(), tensors)
+}
+
+/// Tells the transforms of a folder from others.
+pub(super) fn fingerprint(folder: &Path) -> Result<String, Error> {
+    Ok(Checkpoint::open(&folder.join(TENSORS))?.fingerprint())
 }
 
 /// The online transforms of a folder.
@@ -88,60 +97,122 @@ pub(super) fn write(folder: &Path, description: &Description, tensors: &Tensors)
 pub struct StoredTransforms {
     /// The method they were built by.
     pub method: String,
-    inputs: Vec<(usize, String, Online)>,
+    /// For each layer its four inputs.
+    inputs: Vec<[Online; Input::ALL.len()]>,
 }
 
 impl StoredTransforms {
-    /// What is to be applied at an input; nothing when the folder says nothing.
+    /// What is to be applied at an input.
+    ///
+    /// # Panics
+    /// For a layer that the model does not have.
     pub fn at(&self, layer: usize, input: Input) -> Online {
-        let found = self.inputs.iter().find(|(l, i, _)| (*l, i.as_str()) == (layer, input.name()));
-        found.map(|(.., online)| online.clone()).unwrap_or_default()
+        self.inputs[layer][input as usize].clone()
     }
 }
 
-/// Reads the transforms of a model folder; `None` when it has none.
-pub fn read(folder: &Path) -> Result<Option<StoredTransforms>, Error> {
-    let path = folder.join(FOLDER).join("transforms.json");
-    if !path.is_file() {
+/// Reads the transforms that a model's weights expect, `None` when they expect none. Refuses weights and transforms that do
+/// not belong together, and transforms that do not fit the model.
+pub fn read(model: &Model) -> Result<Option<StoredTransforms>, Error> {
+    let checkpoint = model.checkpoint().checkpoint();
+    let folder = checkpoint.path();
+    let path = folder.join(transformed::PLACE);
+    let Some(mark) = transformed::expected(checkpoint)? else {
+        if checkpoint.source() == Source::Folder && path.is_file() {
+            let why = "transforms are here, but the weights beside them do not say that they expect any; restore what \
+                       `quant transform` wrote, or remove them";
+            return Err(refused(format!("{}: {why}", path.display())));
+        }
         return Ok(None);
-    }
+    };
     let refuse = |why: &str| refused(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(io("read", &path))?;
-    let description: Description = serde_json::from_str(&text).map_err(|e| refuse(&e.to_string()))?;
-    if description.format != FORMAT {
-        return Err(refuse(&format!("format \"{}\"; {FORMAT} expected", description.format)));
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| refuse(&format!("not JSON: {e}")))?;
+    if value["format"] != FORMAT {
+        return Err(refuse(&format!("format {}; \"{FORMAT}\" expected", value["format"])));
     }
-    let tensors = Checkpoint::open(&folder.join(FOLDER).join("transforms.safetensors"))?;
-    let values = |name: &str| {
-        let found = tensors.tensors().iter().position(|t| t.name == name);
-        let bytes = tensors.read_samples(found.ok_or_else(|| refuse(&format!("tensor \"{name}\" is missing")))?)?;
-        Ok::<_, Error>(bytemuck::cast_slice::<u8, f32>(&bytes).to_vec())
+    let description: Description = serde_json::from_value(value).map_err(|e| refuse(&e.to_string()))?;
+    if mark.transforms.is_some_and(|expected| fingerprint(folder).is_ok_and(|found| found != expected)) {
+        return Err(refuse("the transforms beside it are not those that the weights expect"));
+    }
+    let file = File { tensors: Checkpoint::open(&folder.join(TENSORS))?, path: folder.join(TENSORS) };
+    let mut inputs: Vec<[Option<Online>; 4]> = vec![Default::default(); model.config().layer_count];
+    for stored in &description.inputs {
+        let input = Input::ALL.into_iter().find(|input| input.name() == stored.input);
+        let place = inputs.get_mut(stored.layer).zip(input);
+        let what = format!("layer {}, input \"{}\"", stored.layer, stored.input);
+        let Some((layer, input)) = place else { return Err(refuse(&format!("{what}: the model has no such input"))) };
+        let stages = stored.stages.iter().map(|stage| file.stage(stage, input.width(model.config())));
+        let online = Online { stages: stages.collect::<Result<_, Error>>()? };
+        if layer[input as usize].replace(online).is_some() {
+            return Err(refuse(&format!("{what} stands there twice")));
+        }
+    }
+    let missing = |layer: usize, input: Input| refuse(&format!("layer {layer}, input \"{}\" is missing", input.name()));
+    let of_layer = |(index, layer): (usize, [Option<Online>; 4])| {
+        if let Some(input) = Input::ALL.into_iter().find(|input| layer[*input as usize].is_none()) {
+            return Err(missing(index, input));
+        }
+        Ok(layer.map(Option::unwrap_or_default))
     };
-    let stage = |stage: &StoredStage| {
+    let inputs = inputs.into_iter().enumerate().map(of_layer).collect::<Result<_, Error>>()?;
+    Ok(Some(StoredTransforms { method: description.method, inputs }))
+}
+
+/// The open file of tensors.
+struct File {
+    tensors: Checkpoint,
+    path: PathBuf,
+}
+
+impl File {
+    fn stage(&self, stage: &StoredStage, width: usize) -> Result<OnlineStage, Error> {
         Ok(match stage {
-            StoredStage::Scaling(name) => OnlineStage::Scaling(values(name)?),
+            StoredStage::Scaling(name) => OnlineStage::Scaling(self.values(name, &[width])?),
             StoredStage::Blocks(names) => {
-                let block = |name: &String| {
-                    let values = values(name)?;
-                    let order = values.len().isqrt();
-                    if order * order == values.len() {
-                        Ok((order, values))
-                    } else {
-                        Err(refuse("a block is not square"))
-                    }
-                };
-                OnlineStage::Blocks(names.iter().map(block).collect::<Result<_, Error>>()?)
+                let blocks: Vec<_> = names.iter().map(|name| self.block(name, width)).collect::<Result<_, _>>()?;
+                let channels: usize = blocks.iter().map(|(order, _)| order).sum();
+                if channels != width {
+                    let name = names.first().map_or("", String::as_str);
+                    return Err(self.refuse(name, &format!("its blocks have {channels} channels; {width} expected")));
+                }
+                OnlineStage::Blocks(blocks)
             }
             StoredStage::Rotation(name) => {
-                let signs: Vec<i8> = values(name)?.into_iter().map(|s| if s < 0.0 { -1 } else { 1 }).collect();
-                OnlineStage::Rotation(Hadamard::with_signs(signs))
+                let signs = self.values(name, &[width])?;
+                if let Some(at) = signs.iter().position(|s| s.abs() != 1.0) {
+                    return Err(self.refuse(name, &format!("value {at} is {}; 1 or -1 expected", signs[at])));
+                }
+                OnlineStage::Rotation(Hadamard::with_signs(signs.into_iter().map(|s| s as i8).collect()))
             }
         })
-    };
-    let input = |stored: &StoredInput| {
-        let stages = stored.stages.iter().map(stage).collect::<Result<_, Error>>()?;
-        Ok((stored.layer, stored.input.clone(), Online { stages }))
-    };
-    let inputs = description.inputs.iter().map(input).collect::<Result<_, Error>>()?;
-    Ok(Some(StoredTransforms { method: description.method, inputs }))
+    }
+
+    fn block(&self, name: &str, width: usize) -> Result<(usize, Vec<f32>), Error> {
+        let found = self.tensors.tensors().iter().find(|t| t.name == name);
+        let order = found.and_then(|t| t.shape.first()).map_or(width, |order| (*order).min(width));
+        Ok((order, self.values(name, &[order, order])?))
+    }
+
+    /// The values of an f32 tensor of this shape, all finite.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let Some(index) = self.tensors.tensors().iter().position(|t| t.name == name) else {
+            return Err(self.refuse(name, &format!("is missing; F32 {shape:?} expected")));
+        };
+        let tensor = &self.tensors.tensors()[index];
+        if tensor.shape != shape || tensor.dtype != StoredDtype::Safetensors(Dtype::F32) {
+            let (dtype, found) = (tensor.dtype.name(), &tensor.shape);
+            return Err(self.refuse(name, &format!("{dtype} {found:?} found; F32 {shape:?} expected")));
+        }
+        let bytes = self.tensors.read_raw(index)?;
+        let values = bytemuck::cast_slice::<u8, f32>(&bytes).to_vec();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(self.refuse(name, &format!("value {at} is {}; finite values expected", values[at]))),
+            None => Ok(values),
+        }
+    }
+
+    fn refuse(&self, name: &str, why: &str) -> Error {
+        refused(format!("{}: tensor \"{name}\": {why}", self.path.display()))
+    }
 }

@@ -9,7 +9,7 @@ use super::{BitsandbytesState, DecodedTensor, Form, refused};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::outputs::bitsandbytes::TRANSPOSED_KEY;
-use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor, VERSION};
+use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor, VERSIONS};
 use crate::outputs::native::stored_pieces;
 
 /// What a bitsandbytes quant state says.
@@ -49,9 +49,12 @@ impl<'a> Finder<'a> {
             let Some(text) = file.metadata.get(KEY) else { continue };
             let refuse = |why: String| Error::refused(format!("{}: manifest: {why}", file.path.display()));
             let version: Value = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
-            if version["version"] != VERSION {
-                let version = &version["version"];
-                return Err(refuse(format!("format version {version}; this program reads version {VERSION}")));
+            let version = &version["version"];
+            if !version.as_u64().and_then(|v| u32::try_from(v).ok()).is_some_and(|v| VERSIONS.contains(&v)) {
+                let (first, last) = (VERSIONS.start(), VERSIONS.end());
+                return Err(refuse(format!(
+                    "format version {version}; this program reads versions {first} and {last}"
+                )));
             }
             let manifest: Manifest = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
             for (name, tensor) in manifest.tensors {

@@ -35,6 +35,9 @@ pub(super) fn check_recipe(recipe: &Recipe) -> Result<(), Error> {
     if !matches!(recipe.codebook, CodebookRule::NormalFloat | CodebookRule::Float) || recipe.bit_width.bits() != 4 {
         return refuse(&format!("{} was asked for", recipe.family_name()));
     }
+    if !recipe.is_plain() {
+        return refuse(&format!("it has no room for steps or outliers; {recipe} was asked for"));
+    }
     match block_length(recipe) {
         Some(n) if BLOCK_LENGTHS.contains(&n) => Ok(()),
         _ => refuse("its blocks have 32, 64, 128, 256, 512, 1024, 2048 or 4096 samples; choose one with --group"),

@@ -22,7 +22,7 @@ const PREAMBLE_LEN: usize = 24;
 
 /// The block type that holds what `recipe` makes, if one does.
 pub fn ggml_type(recipe: &Recipe) -> Option<GgmlType> {
-    let fits = recipe.half_scales && recipe.group == GroupLength::Samples(GGML_BLOCK_LEN);
+    let fits = recipe.half_scales && recipe.is_plain() && recipe.group == GroupLength::Samples(GGML_BLOCK_LEN);
     match (recipe.codebook, recipe.bit_width.bits()) {
         (CodebookRule::Iq4Nl, 4) if fits => Some(GgmlType::IQ4_NL),
         (CodebookRule::Integer, 4) if fits => Some(GgmlType::Q4_0),
@@ -101,7 +101,7 @@ pub(crate) fn layout(
         name: entry.name.clone(),
         shape: entry.shape.clone(),
         ggml_type: match (action, entry.dtype) {
-            (Action::Quantize(_), _) => checked_type(recipe),
+            (Action::Quantize(..), _) => checked_type(recipe),
             (Action::Dense { .. }, StoredDtype::Ggml(stored)) => stored,
             (Action::Dense { .. }, StoredDtype::Safetensors(_)) => unreachable!("the source is a GGUF file"),
         },

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use quant_core::codes::BitWidth;
 use quant_core::grouping::GroupLength;
+use quant_core::recipe::Switch;
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
 
 /// The key in the safetensors `__metadata__`.
 pub const KEY: &str = "quant.manifest";
-/// The version written, and the only one read.
-pub const VERSION: u32 = 1;
+/// The versions that are read; the least that says all is written.
+pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 
 /// What a native file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`VERSION`].
+    /// One of [`VERSIONS`]: 2 where a tensor has a switch or outliers, which readers of 1 do not know.
     pub version: u32,
     /// Program and version that wrote the file.
     pub generator: String,
@@ -45,7 +46,7 @@ pub struct QuantizedTensor {
     pub rows: usize,
     /// Columns of each matrix as quantized.
     pub columns: usize,
-    /// Codebooks of each matrix: 1, or one per row.
+    /// Codebooks of each matrix: 1, one per row, or the shapes that groups choose among.
     pub codebook_count: usize,
     /// Whether the stored tensor is the transpose of the matrix.
     pub transposed: bool,
@@ -53,6 +54,33 @@ pub struct QuantizedTensor {
     pub group: Group,
     /// How scales are stored.
     pub scales: Scales,
+    /// What every group chooses among, where it chooses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub switch: Option<StoredSwitch>,
+    /// Samples of each matrix that are stored exact.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub outlier_count: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What every group chooses among, as a file says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSwitch {
+    /// Bits of steps.
+    pub step_bits: u8,
+    /// Bits of shapes.
+    pub shape_bits: u8,
+}
+
+impl StoredSwitch {
+    /// The same in core, when a selector can store it.
+    pub fn checked(self) -> Option<Switch> {
+        let Self { step_bits, shape_bits } = self;
+        (1..=8).contains(&step_bits.checked_add(shape_bits)?).then_some(Switch { step_bits, shape_bits })
+    }
 }
 
 /// Which samples share a scale, as a file says it.
@@ -77,13 +105,23 @@ pub enum Scales {
     F32,
     /// 8-bit codes, nested scales and an offset.
     Double,
+    /// One bf16 per row; groups choose a step.
+    Rows,
 }
 
 impl Manifest {
     /// A manifest with no tensor yet.
     pub fn new(recipe: &impl std::fmt::Display) -> Self {
         let generator = concat!("quant ", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { version: VERSION, generator, recipe: recipe.to_string(), tensors: BTreeMap::new() }
+        Self { version: *VERSIONS.start(), generator, recipe: recipe.to_string(), tensors: BTreeMap::new() }
+    }
+
+    /// Adds a tensor.
+    pub fn insert(&mut self, name: String, tensor: QuantizedTensor) {
+        if tensor.switch.is_some() || tensor.outlier_count > 0 {
+            self.version = 2;
+        }
+        self.tensors.insert(name, tensor);
     }
 }
 
@@ -101,10 +139,13 @@ impl QuantizedTensor {
             matrix_count: m.count,
             rows: m.rows,
             columns: m.columns,
-            codebook_count: recipe.codebook_count(m.rows),
+            codebook_count: recipe.switch.map_or(recipe.codebook_count(m.rows), Switch::shape_count),
             transposed: m.transposed,
             group: Group::from(recipe.group),
+            switch: recipe.switch.map(|Switch { step_bits, shape_bits }| StoredSwitch { step_bits, shape_bits }),
+            outlier_count: recipe.outliers.map_or(0, |rule| rule.count(m.rows * m.columns)),
             scales: match (recipe.scale, recipe.double_quant) {
+                _ if recipe.switch.is_some() => Scales::Rows,
                 (None, _) => Scales::None,
                 (Some(_), false) => Scales::F32,
                 (Some(_), true) => Scales::Double,

@@ -1,9 +1,12 @@
-//! The native format: for a quantized tensor `P`, `P.codes`, `P.levels` and, where there are scales, `P.scales`.
+//! The native format: for a quantized tensor `P`, `P.codes`, `P.levels` and, where there are scales, `P.scales`; where
+//! groups choose among codebooks, `P.shapes`, `P.steps` and `P.selectors`; where samples are kept exact, `P.outliers.*`.
 //! docs/format.md is its specification.
 
 use quant_core::double_quant::{DoubleQuantized, NESTED_LENGTH};
 use quant_core::grouping::Grouping;
+use quant_core::outliers::{Outliers, column_bits};
 use quant_core::quantize::Quantized;
+use quant_core::switched::Switched;
 use safetensors::Dtype;
 
 use super::manifest::{Group, QuantizedTensor, Scales};
@@ -19,6 +22,18 @@ pub const SCALES: &str = "scales";
 pub const NESTED: &str = "scales.nested";
 /// Offset of the scales, F32 `[1]`.
 pub const OFFSET: &str = "scales.offset";
+/// Shapes, F16 `[shapes, levels]`.
+pub const SHAPES: &str = "shapes";
+/// Steps, F16 `[steps]`.
+pub const STEPS: &str = "steps";
+/// Packed selectors, U8 `[rows, row_bytes]`.
+pub const SELECTORS: &str = "selectors";
+/// Outliers before each row, and of all, U32 `[rows + 1]`.
+pub const OUTLIER_ROWS: &str = "outliers.rows";
+/// Their columns, U16 or U32 `[outliers]`.
+pub const OUTLIER_COLUMNS: &str = "outliers.columns";
+/// Their values in the source's dtype, `[outliers]`.
+pub const OUTLIER_VALUES: &str = "outliers.values";
 
 pub(super) fn pieces(subject: &Subject<'_>) -> Vec<Piece> {
     stored_pieces(&subject.entry.name, &QuantizedTensor::of(subject)).expect("a recipe has 2 to 8 bits")
@@ -30,8 +45,17 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     let (count, bit_width) = (tensor.matrix_count, tensor.bit_width()?);
     let weights = tensor.rows.checked_mul(tensor.columns)?.checked_mul(count)?;
     let shape_product = tensor.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))?;
-    let codebooks_fit = tensor.codebook_count == 1 || tensor.codebook_count == tensor.rows;
-    if weights == 0 || weights != shape_product || !codebooks_fit || tensor.group == Group::Samples(0) {
+    let codebooks_fit = match tensor.switch {
+        Some(switch) => switch.checked()?.shape_count() == tensor.codebook_count,
+        None => tensor.codebook_count == 1 || tensor.codebook_count == tensor.rows,
+    };
+    let groups_fit = match tensor.group {
+        Group::Samples(n) => n > 0,
+        Group::Row | Group::Tensor => tensor.switch.is_none(),
+    };
+    let scales_fit = tensor.switch.is_some() == (tensor.scales == Scales::Rows);
+    let outliers_fit = tensor.outlier_count <= tensor.rows.saturating_mul(tensor.columns);
+    if weights == 0 || weights != shape_product || !(codebooks_fit && groups_fit && scales_fit && outliers_fit) {
         return None;
     }
     tensor.columns.checked_mul(8)?;
@@ -39,12 +63,13 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     row_len.checked_mul(tensor.rows)?.checked_mul(count)?;
     bit_width.level_count().checked_mul(4)?.checked_mul(tensor.codebook_count)?.checked_mul(count)?;
     weights.checked_mul(8)?;
-    let level_shape = [tensor.codebook_count, bit_width.level_count()];
-    let mut pieces = vec![
-        piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
-        piece(LEVELS, Dtype::F32, stacked(count, &level_shape)),
-    ];
-    let groups = Grouping::new(tensor.rows, tensor.columns, tensor.group.into()).group_count();
+    let mut pieces = vec![piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len]))];
+    let grouping = Grouping::new(tensor.rows, tensor.columns, tensor.group.into());
+    let groups = grouping.group_count();
+    let level_shape = stacked(count, &[tensor.codebook_count, bit_width.level_count()]);
+    if tensor.switch.is_none() {
+        pieces.push(piece(LEVELS, Dtype::F32, level_shape.clone()));
+    }
     match tensor.scales {
         Scales::None => {}
         Scales::F32 => pieces.push(piece(SCALES, Dtype::F32, stacked(count, &[groups]))),
@@ -53,8 +78,32 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
             pieces.push(piece(NESTED, Dtype::F32, stacked(count, &[groups.div_ceil(NESTED_LENGTH)])));
             pieces.push(piece(OFFSET, Dtype::F32, stacked(count, &[1])));
         }
+        Scales::Rows => {
+            let switch = tensor.switch?.checked()?;
+            let selector_len = switch.selector_width().row_len_bytes(grouping.groups_per_row());
+            pieces.push(piece(SHAPES, Dtype::F16, level_shape));
+            pieces.push(piece(STEPS, Dtype::F16, stacked(count, &[switch.step_count()])));
+            pieces.push(piece(SCALES, Dtype::BF16, stacked(count, &[tensor.rows])));
+            pieces.push(piece(SELECTORS, Dtype::U8, stacked(count, &[tensor.rows, selector_len])));
+        }
+    }
+    if tensor.outlier_count > 0 {
+        let outliers = stacked(count, &[tensor.outlier_count]);
+        let column_dtype = if column_bits(tensor.columns) == 16 { Dtype::U16 } else { Dtype::U32 };
+        pieces.push(piece(OUTLIER_ROWS, Dtype::U32, stacked(count, &[tensor.rows + 1])));
+        pieces.push(piece(OUTLIER_COLUMNS, column_dtype, outliers.clone()));
+        pieces.push(piece(OUTLIER_VALUES, float_dtype(&tensor.decoded_dtype)?, outliers));
     }
     Some(pieces)
+}
+
+fn float_dtype(name: &str) -> Option<Dtype> {
+    match name {
+        "F32" => Some(Dtype::F32),
+        "F16" => Some(Dtype::F16),
+        "BF16" => Some(Dtype::BF16),
+        _ => None,
+    }
 }
 
 /// Fused tensors have one more axis in front.
@@ -67,7 +116,16 @@ fn stacked(count: usize, shape: &[usize]) -> Vec<usize> {
 pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
     let floats = |part: &dyn Fn(&Quantized) -> &[f32]| quantized.iter().flat_map(|q| f32_bytes(part(q))).collect();
     let packed = quantized.iter().map(|q| q.packed.as_slice()).collect::<Vec<_>>().concat();
-    let mut bytes = vec![packed, floats(&|q| q.codebooks.all_levels())];
+    let switched: Vec<&Switched> = quantized.iter().filter_map(|q| q.switched.as_ref()).collect();
+    let mut bytes = vec![packed];
+    if switched.is_empty() {
+        bytes.push(floats(&|q| q.codebooks.all_levels()));
+    } else {
+        bytes.push(switched.iter().flat_map(|s| &s.shapes).flat_map(|y| y.to_le_bytes()).collect());
+        bytes.push(switched.iter().flat_map(|s| &s.steps).flat_map(|y| y.to_le_bytes()).collect());
+        bytes.push(switched.iter().flat_map(|s| &s.row_scales).flat_map(|y| y.to_le_bytes()).collect());
+        bytes.push(switched.iter().flat_map(|s| s.selectors.iter().copied()).collect());
+    }
     let twice: Vec<&DoubleQuantized> = quantized.iter().filter_map(|q| q.double_quantized.as_ref()).collect();
     if !twice.is_empty() {
         bytes.push(twice.iter().flat_map(|d| d.codes.iter().copied()).collect());
@@ -76,7 +134,26 @@ pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
     } else if quantized.iter().any(|q| q.scales.is_some()) {
         bytes.push(floats(&|q| q.scales.as_deref().expect("one recipe for all matrices")));
     }
+    let outliers: Vec<&Outliers> = quantized.iter().filter_map(|q| q.outliers.as_ref()).collect();
+    if outliers.iter().any(|o| o.count() > 0) {
+        bytes.extend(outlier_bytes(&outliers, quantized[0].grouping.columns()));
+    }
     bytes
+}
+
+fn outlier_bytes(outliers: &[&Outliers], columns: usize) -> [Vec<u8>; 3] {
+    let narrow = column_bits(columns) == 16;
+    let column = |&c: &u32| if narrow { (c as u16).to_le_bytes().to_vec() } else { c.to_le_bytes().to_vec() };
+    let value = |dtype: quant_core::tensor::Dtype, x: f32| match dtype {
+        quant_core::tensor::Dtype::F32 => x.to_le_bytes().to_vec(),
+        quant_core::tensor::Dtype::F16 => half::f16::from_f32(x).to_le_bytes().to_vec(),
+        quant_core::tensor::Dtype::Bf16 => half::bf16::from_f32(x).to_le_bytes().to_vec(),
+    };
+    [
+        outliers.iter().flat_map(|o| &o.row_starts).flat_map(|n| n.to_le_bytes()).collect(),
+        outliers.iter().flat_map(|o| &o.columns).flat_map(column).collect(),
+        outliers.iter().flat_map(|o| o.values.iter().flat_map(|&x| value(o.dtype, x))).collect(),
+    ]
 }
 
 pub(super) fn f32_bytes(values: &[f32]) -> Vec<u8> {

@@ -97,8 +97,9 @@ pub fn model(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-pub fn options(preset: &str) -> Options {
-    Options::new(Recipe::preset(preset).unwrap())
+/// A run by a recipe in one line, such as a preset.
+pub fn options(recipe: &str) -> Options {
+    Options::new(recipe.parse::<Recipe>().unwrap())
 }
 
 pub fn run(input: &Path, output: &Path, options: &Options) -> Result<Report, Error> {

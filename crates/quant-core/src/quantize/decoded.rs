@@ -1,0 +1,171 @@
+//! What does a quantized matrix decode to, what does it store, and how far is it from the original?
+
+use std::ops::Range;
+
+use super::Quantized;
+use crate::backend::{Backend, Encoding, SamplesMut};
+use crate::codebook::Codebooks;
+use crate::codes::code_at;
+use crate::double_quant;
+use crate::grouping::{GroupLength, Grouping};
+use crate::measure::Distortion;
+use crate::outliers;
+use crate::rate::StoredBits;
+use crate::recipe::Recipe;
+use crate::sensitivity::WeightedError;
+use crate::switched::SwitchedEncoding;
+use crate::tensor::Matrix;
+
+/// Samples that are decoded at a time to be measured.
+const PART_LEN: usize = 1 << 20;
+
+impl Quantized {
+    /// No codes yet.
+    pub(super) fn begun(recipe: &Recipe, grouping: Grouping, codebooks: Codebooks) -> Self {
+        Self {
+            bit_width: recipe.bit_width,
+            grouping,
+            packed: Vec::new(),
+            codebooks,
+            scales: None,
+            double_quantized: None,
+            switched: None,
+            outliers: None,
+            distortion: Distortion::empty(recipe.bit_width.level_count()),
+            weighted: None,
+        }
+    }
+
+    /// How the codes are to be read, where groups do not choose among codebooks.
+    pub fn encoding(&self) -> Encoding<'_> {
+        Encoding {
+            bit_width: self.bit_width,
+            grouping: self.grouping,
+            scales: self.scales.as_deref(),
+            codebooks: &self.codebooks,
+        }
+    }
+
+    /// Bits as stored in the native format.
+    pub fn stored_bits(&self) -> StoredBits {
+        let scale_count = self.scales.as_ref().map_or(0, Vec::len);
+        let scale_bits = match (&self.double_quantized, &self.switched) {
+            (_, Some(s)) => 8 * s.selectors.len() as u64 + 16 * s.row_scales.len() as u64,
+            (Some(_), None) => double_quant::stored_bits(scale_count),
+            (None, None) => 32 * scale_count as u64,
+        };
+        let codebook_bits = match &self.switched {
+            Some(s) => 16 * (s.shapes.len() + s.steps.len()) as u64,
+            None => 32 * self.codebooks.all_levels().len() as u64,
+        };
+        let (rows, columns) = (self.grouping.rows(), self.grouping.columns());
+        let outlier_bits = |o: &outliers::Outliers| outliers::stored_bits(o.count(), rows, columns, o.dtype);
+        StoredBits {
+            weight_count: (rows * columns) as u64,
+            code_bits: 8 * self.packed.len() as u64,
+            scale_bits,
+            codebook_bits,
+            outlier_bits: self.outliers.as_ref().map_or(0, outlier_bits),
+            dense_bits: 0,
+        }
+    }
+
+    /// The samples that a decoder sees.
+    pub fn decode<B: Backend>(&self, backend: &B, samples: &mut SamplesMut<'_>) -> Result<(), B::Fault> {
+        self.decode_rows(backend, 0..self.grouping.rows(), samples)
+    }
+
+    /// The samples of rows `rows` that a decoder sees.
+    pub fn decode_rows<B: Backend>(
+        &self,
+        backend: &B,
+        rows: Range<usize>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), B::Fault> {
+        let (columns, length) = (self.grouping.columns(), self.grouping.length());
+        let grouping = Grouping::new(rows.len(), columns, length);
+        let row_len = self.bit_width.row_len_bytes(columns);
+        let packed = &self.packed[rows.start * row_len..rows.end * row_len];
+        match &self.switched {
+            Some(switched) => {
+                let row_scales = &switched.row_scales_f32()[rows.clone()];
+                let (bit_width, selector_width) = (self.bit_width, switched.selector_width);
+                let codebooks = &self.codebooks;
+                let encoding = SwitchedEncoding { bit_width, selector_width, grouping, row_scales, codebooks };
+                let len = encoding.selector_row_len_bytes();
+                let selectors = &switched.selectors[rows.start * len..rows.end * len];
+                backend.decode_switched(packed, selectors, &encoding, samples)?;
+            }
+            None => {
+                let of_rows;
+                let codebooks = match self.codebooks.count() {
+                    1 => &self.codebooks,
+                    _ => {
+                        let levels = rows.clone().map(|row| self.codebooks.levels(row));
+                        of_rows = Codebooks::from_levels(self.codebooks.level_count(), levels);
+                        &of_rows
+                    }
+                };
+                let groups = match length {
+                    GroupLength::Tensor => 0..1,
+                    _ => rows.start * grouping.groups_per_row()..rows.end * grouping.groups_per_row(),
+                };
+                let scales = self.scales.as_deref().map(|s| &s[groups]);
+                let encoding = Encoding { bit_width: self.bit_width, grouping, scales, codebooks };
+                backend.decode(packed, &encoding, samples)?;
+            }
+        }
+        if let Some(outliers) = &self.outliers {
+            outliers.put_back(rows, columns, samples);
+        }
+        Ok(())
+    }
+
+    /// Measures what a decoder sees, outliers put back, against `matrix`; plainly, and under `weights` where there are any.
+    pub(super) fn measure<B: Backend>(
+        &mut self,
+        backend: &B,
+        matrix: Matrix<'_>,
+        weights: Option<&[f32]>,
+    ) -> Result<(), B::Fault> {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let mut sums = Distortion::empty(self.bit_width.level_count());
+        let mut weighted = WeightedError::default();
+        let step = (PART_LEN / columns.max(1)).max(1);
+        for top in (0..rows).step_by(step) {
+            let part = top..(top + step).min(rows);
+            let mut decoded = vec![0.0; part.len() * columns];
+            self.decode_rows(backend, part.clone(), &mut SamplesMut::F32(&mut decoded))?;
+            let original = matrix.row_range(part.clone());
+            sums.merge(&errors(original, &decoded));
+            if let Some(weights) = weights {
+                weighted.add(original, &decoded, weights, top * columns);
+            }
+        }
+        self.count_codes(&mut sums.code_counts);
+        self.distortion = sums;
+        self.weighted = weights.map(|_| weighted);
+        Ok(())
+    }
+
+    fn count_codes(&self, counts: &mut [u64]) {
+        let columns = self.grouping.columns();
+        let row_len = self.bit_width.row_len_bytes(columns).max(1);
+        for row in self.packed.chunks_exact(row_len) {
+            (0..columns).for_each(|i| counts[usize::from(code_at(row, self.bit_width, i))] += 1);
+        }
+    }
+}
+
+fn errors(matrix: Matrix<'_>, decoded: &[f32]) -> Distortion {
+    let mut sums = Distortion::empty(0);
+    sums.sample_count = decoded.len() as u64;
+    for (i, y) in decoded.iter().enumerate() {
+        let x = f64::from(matrix.samples().get(i));
+        let error = x - f64::from(*y);
+        sums.squared_error += error * error;
+        sums.energy += x * x;
+        sums.error_max = sums.error_max.max(error.abs());
+    }
+    sums
+}

@@ -1,0 +1,64 @@
+//! Why was a recipe refused?
+
+/// Why a recipe was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecipeError {
+    /// No such preset.
+    #[error(
+        "unknown preset \"{0}\"; presets are nf4, nf3, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, and iq4_nl, q4_0, q8_0"
+    )]
+    UnknownPreset(String),
+    /// Fewer than 2 or more than 8 bits.
+    #[error("{0} bits per code; the allowed range is 2 to 8")]
+    BitsOutOfRange(u32),
+    /// A codebook that exists at one width only.
+    #[error("{name} has 4 bits and no others")]
+    BitsFixed {
+        /// The recipe's name.
+        name: String,
+    },
+    /// f16 scales that would be quantized once more.
+    #[error("{name} is a block of llama.cpp with an f16 scale; it has no room for anything else")]
+    HalfScales {
+        /// The recipe's name.
+        name: String,
+    },
+    /// A switch that no selector can store.
+    #[error("{step_bits} step bits and {shape_bits} shape bits; the allowed range of their sum is 1 to 8")]
+    SwitchBits {
+        /// Bits of steps asked for.
+        step_bits: u32,
+        /// Bits of shapes asked for.
+        shape_bits: u32,
+    },
+    /// A switch where it has no meaning.
+    #[error("{name}: {why}")]
+    NoSwitch {
+        /// The recipe's name.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A fraction of outliers that is none.
+    #[error("outliers: a fraction of {0}; the allowed range is 0.000001 to 0.1")]
+    OutlierFraction(String),
+    /// A word that no recipe has, or one that lacks what belongs to it.
+    #[error("recipe \"{text}\": \"{word}\" is not understood here")]
+    Word {
+        /// The recipe as written.
+        text: String,
+        /// The word.
+        word: String,
+    },
+    /// A group of no sample.
+    #[error("a group of 0 samples; a group has at least 1 sample")]
+    EmptyGroup,
+    /// A scale rule where there is no scale.
+    #[error(
+        "{name} stores no scales at this group length, so there is none to choose or to quantize; use a group of samples such as 64"
+    )]
+    NoScales {
+        /// The recipe's name.
+        name: String,
+    },
+}

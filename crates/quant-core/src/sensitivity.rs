@@ -1,0 +1,89 @@
+//! What does an error of each sample weigh? Sensitivity weights: a Fisher diagonal, an importance matrix, input energies.
+
+use crate::tensor::Matrix;
+
+/// Weights of squared errors: one per sample, or one for each column.
+///
+/// A loss that rises by ½ Σ h_i e_i² asks for weights h_i: the Fisher diagonal E[g_i²] where gradients are known, or
+/// E[x_i²] of the input that column i multiplies, which makes Σ w e² the mean squared error of the output (of independent
+/// inputs).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    values: Vec<f32>,
+}
+
+/// Why weights were refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WeightsError {
+    /// A weight is negative, NaN or infinite.
+    #[error("weight {index} is {value}; weights must be finite and at least 0")]
+    OutOfRange {
+        /// Row-major position.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// Neither one per sample nor one per column.
+    #[error("{actual} weights for a {rows} × {columns} matrix; {} or {columns} expected", rows * columns)]
+    Count {
+        /// Weights given.
+        actual: usize,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        columns: usize,
+    },
+}
+
+impl Weights {
+    /// Checks `values`, row-major or one for each column, and divides them by their mean, so that no scale of theirs matters.
+    ///
+    /// ```
+    /// use quant_core::sensitivity::Weights;
+    /// assert_eq!(Weights::new(vec![1.0, 3.0], 5, 2).unwrap().values(), [0.5, 1.5]);
+    /// let refused = Weights::new(vec![1.0, -3.0], 5, 2).unwrap_err();
+    /// assert_eq!(refused.to_string(), "weight 1 is -3; weights must be finite and at least 0");
+    /// ```
+    pub fn new(mut values: Vec<f32>, rows: usize, columns: usize) -> Result<Self, WeightsError> {
+        if values.len() != columns && values.len() != rows * columns {
+            return Err(WeightsError::Count { actual: values.len(), rows, columns });
+        }
+        if let Some(index) = values.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+            return Err(WeightsError::OutOfRange { index, value: values[index] });
+        }
+        let mean = values.iter().map(|&w| f64::from(w)).sum::<f64>() / values.len().max(1) as f64;
+        match mean > 0.0 {
+            true => values.iter_mut().for_each(|w| *w = (f64::from(*w) / mean) as f32),
+            // Nothing matters: everything matters alike.
+            false => values.fill(1.0),
+        }
+        Ok(Self { values })
+    }
+
+    /// The weights, of mean 1.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+/// Weighted sums over samples: Σ w·e² and Σ w·x².
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WeightedError {
+    /// Σ w·(x − Q(x))².
+    pub squared_error: f64,
+    /// Σ w·x².
+    pub energy: f64,
+}
+
+impl WeightedError {
+    /// Adds the errors of `decoded` for the samples of `matrix`, which begin at sample `start` of those weighted.
+    pub(crate) fn add(&mut self, matrix: Matrix<'_>, decoded: &[f32], weights: &[f32], start: usize) {
+        let columns = matrix.columns();
+        for (i, y) in decoded.iter().enumerate() {
+            let weight = f64::from(if weights.len() == columns { weights[i % columns] } else { weights[start + i] });
+            let x = f64::from(matrix.samples().get(i));
+            self.squared_error += weight * (x - f64::from(*y)).powi(2);
+            self.energy += weight * x * x;
+        }
+    }
+}
