@@ -25,7 +25,7 @@ fn matrix(folder: &Path) -> PathBuf {
     let mut heavy = tensor("a.weight", Dtype::F32, &[64, 96], 3);
     for (i, bytes) in heavy.bytes.chunks_exact_mut(4).enumerate() {
         let x = f32::from_le_bytes(bytes.try_into().unwrap());
-        let x = if i % 2 == 0 { 3.0 * x } else { x };
+        let x = if i.is_multiple_of(2) { 3.0 * x } else { x };
         bytes.copy_from_slice(&(if i % 97 == 5 { 30.0 * x } else { x }).to_le_bytes());
     }
     let path = folder.join("in.safetensors");
@@ -148,7 +148,7 @@ fn outliers_are_exact_and_pay_on_heavy_tails() {
 fn columns_matter(folder: &Path, name: &str, change: impl Fn(usize, &mut f32)) -> PathBuf {
     let mut weights = tensor("a.weight", Dtype::F32, &[96], 1);
     for (i, bytes) in weights.bytes.chunks_exact_mut(4).enumerate() {
-        let mut weight = if i % 2 == 0 { 100.0 } else { 1.0 };
+        let mut weight = if i.is_multiple_of(2) { 100.0 } else { 1.0 };
         change(i, &mut weight);
         bytes.copy_from_slice(&weight.to_le_bytes());
     }
@@ -180,7 +180,7 @@ fn weights_lower_the_weighted_error() {
                 .collect()
         };
         let (x, y) = (floats(&DecodedCheckpoint::open(&input).unwrap()), floats(&codes));
-        let weight = |i: usize| if i % 96 % 2 == 0 { 100.0 } else { 1.0 };
+        let weight = |i: usize| if i.is_multiple_of(2) { 100.0 } else { 1.0 };
         let error: f64 = x.iter().zip(&y).enumerate().map(|(i, (x, y))| weight(i) * f64::from(x - y).powi(2)).sum();
         let energy: f64 = x.iter().enumerate().map(|(i, x)| weight(i) * f64::from(*x).powi(2)).sum();
         let (before, after) = (10.0 * (energy / error).log10(), weighted.totals.weighted_sqnr_db.unwrap());
