@@ -106,8 +106,8 @@ impl Other {
         }
         let middle = low + (high - low) / 2;
         let mut best = (f64::NEG_INFINITY, first);
-        for i in first..=last.min(middle - 1) {
-            let gain = from[i] + self.gain(i, middle);
+        for (i, before) in from.iter().enumerate().take(last.min(middle - 1) + 1).skip(first) {
+            let gain = before + self.gain(i, middle);
             if gain > best.0 {
                 best = (gain, i);
             }
