@@ -3,6 +3,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quant_benches::case::{Case, Verb};
 use quant_benches::data;
+use quant_benches::kmeans::{Data, WORKLOADS};
 use quant_core::recipe::Recipe;
 use quant_core::scale::ScaleRule;
 use quant_core::tensor::{Matrix, Samples};
@@ -38,5 +39,24 @@ fn kernels(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, kernels);
+/// W1 to W3, on so few samples in a test that each takes milliseconds.
+fn kmeans(criterion: &mut Criterion) {
+    let cpu = Cpu::new(CpuOptions::default()).expect("the machine has threads");
+    let data = Data::new(if rows() > 3 { 1 << 24 } else { 1 << 16 });
+    let mut group = criterion.benchmark_group("kmeans");
+    group.sample_size(10);
+    for workload in WORKLOADS {
+        let found = workload.found(&cpu, &data).expect("the workload can be measured");
+        assert!(
+            found.mse > 0.0 && found.excess_max.is_none_or(|excess| excess <= 1e-9),
+            "{}: {found:?}",
+            workload.name
+        );
+        group.throughput(Throughput::Elements(workload.traffic(&data).0 as u64));
+        let label = format!("{} (MSE {:.3e})", workload.name, found.mse);
+        group.bench_function(label, |bencher| bencher.iter(|| workload.run(&cpu, &data)));
+    }
+}
+
+criterion_group!(benches, kernels, kmeans);
 criterion_main!(benches);

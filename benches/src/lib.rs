@@ -2,16 +2,18 @@
 //!
 //! * [`data`] – seeded matrices;
 //! * [`case`] – one thing to measure: run it, check it, tell its quality;
+//! * [`kmeans`] – the workloads of k-means;
 //! * [`rounds`] – interleaved timing and its statistics;
 //! * [`verbs`], [`mutations`] – what adapters are checked for, and which mistakes must be noticed.
 //!
-//! The binary `workloads` is what `cargo xtask bench` runs, `devices` is what it runs with `--devices`, `check` serves
+//! The binary `workloads` is what `cargo xtask bench` runs, `checkpoint` what it runs with `--checkpoint`, `devices` is what it runs with `--devices`, `check` serves
 //! `cargo xtask check` and `cargo xtask mutate`, `rounds` is the partner of `cargo xtask interop`, and
 //! `benches/kernels.rs` has the same cases for criterion. W4 is a standing workload: 16.7 million samples of N(0, 1)
 //! against a sorted 16-level codebook.
 
 pub mod case;
 pub mod data;
+pub mod kmeans;
 pub mod mutations;
 pub mod rounds;
 pub mod verbs;

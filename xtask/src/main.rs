@@ -1,11 +1,14 @@
 //! Chores of quant: what a developer runs, and what CI runs.
 
 mod bench;
+mod bench_checkpoint;
 mod bench_devices;
+mod bench_peers;
 mod check;
 mod ci;
 mod demo;
 mod fuzz;
+mod instructions;
 mod interop;
 mod shell;
 mod system;
@@ -29,6 +32,7 @@ enum Task {
     Demo(demo::Options),
     Tidy(tidy::Options),
     Bench(bench::Options),
+    Instructions(instructions::Options),
     Check(check::Options),
     Mutate(check::MutateOptions),
     Fuzz(fuzz::Options),
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Tidy(options) => tidy::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Instructions(options) => instructions::run(&options),
         Task::Check(options) => check::run(&options),
         Task::Mutate(options) => check::mutate(&options),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use quant_benches::case::{Case, Verb};
-use quant_benches::data;
+use quant_benches::kmeans::{Data, WORKLOADS};
 use quant_benches::rounds::{Contestant, copy, interleave};
 use quant_core::backend::Backend;
 use quant_core::recipe::Recipe;
@@ -46,29 +46,51 @@ fn workloads() -> Result<Vec<Workload>> {
     ])
 }
 
+/// Steps of the multiply-adds that others are compared with: some milliseconds.
+const MULTIPLY_ADD_STEPS: usize = 1 << 21;
+
 fn measure(cpu: &Cpu, round_count: usize, words: &[String]) -> Result<Value> {
     eprintln!("preparing {ROWS} × {COLUMNS} samples");
-    let samples = data::gaussian(ROWS * COLUMNS, 1.0, 1);
+    let data = Data::new(ROWS * COLUMNS);
+    let samples = data.samples();
     let mut copied = vec![0.0f32; samples.len()];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cpu.thread_count()).build()?;
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let mut cases = Vec::new();
     for (name, recipe, verb, bits, rows) in workloads()? {
-        if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
+        if wanted(name) {
             eprintln!("checking {name}");
             let matrix = Matrix::new(Samples::F32(&samples[..rows * COLUMNS]), rows, COLUMNS)?;
             cases.push((name, Case::new(cpu, matrix, recipe, verb, bits)?));
         }
     }
-    let facts: Vec<Value> = cases.iter().map(|(name, case)| fact(name, case)).collect();
-    let mut contestants: Vec<Contestant<'_>> = vec![Box::new(|| copy(&pool, &samples, &mut copied))];
+    let fits: Vec<_> = WORKLOADS.iter().filter(|w| wanted(w.name)).collect();
+    let mut facts = vec![
+        json!({"name": "memory copy", "sample_count": samples.len(), "bytes_per_sample": 8.0}),
+        json!({"name": "multiply-adds", "sample_count": 1, "operations": cpu.multiply_adds(MULTIPLY_ADD_STEPS).0}),
+    ];
+    facts.extend(cases.iter().map(|(name, case)| fact(name, case)));
+    for fit in &fits {
+        eprintln!("measuring the quality of {}", fit.name);
+        let (found, (sample_count, bytes_per_sample)) = (fit.found(cpu, &data)?, fit.traffic(&data));
+        facts.push(json!({
+            "name": fit.name, "sample_count": sample_count, "bytes_per_sample": bytes_per_sample,
+            "operations": fit.operations(&data), "mse": found.mse, "excess_max": found.excess_max,
+        }));
+    }
+    let mut contestants: Vec<Contestant<'_>> = vec![
+        Box::new(|| copy(&pool, samples, &mut copied)),
+        Box::new(|| {
+            std::hint::black_box(cpu.multiply_adds(MULTIPLY_ADD_STEPS));
+        }),
+    ];
     contestants.extend(cases.iter_mut().map(|(_, case)| -> Contestant<'_> { Box::new(|| case.run()) }));
+    contestants.extend(fits.iter().map(|fit| -> Contestant<'_> { Box::new(|| fit.run(cpu, &data)) }));
     eprintln!("{round_count} rounds of {} contestants", contestants.len());
     let seconds = interleave(&mut contestants, round_count);
     drop(contestants);
-    let copy = json!({"name": "memory copy", "sample_count": samples.len(), "bytes_per_sample": 8.0});
-    let mut workloads: Vec<Value> = std::iter::once(copy).chain(facts).collect();
-    workloads.iter_mut().zip(seconds).for_each(|(workload, seconds)| workload["seconds"] = json!(seconds));
-    Ok(json!({"device": cpu.name(), "round_count": round_count, "workloads": workloads}))
+    facts.iter_mut().zip(seconds).for_each(|(workload, seconds)| workload["seconds"] = json!(seconds));
+    Ok(json!({"device": cpu.name(), "round_count": round_count, "workloads": facts}))
 }
 
 fn fact(name: &str, case: &Case<'_>) -> Value {

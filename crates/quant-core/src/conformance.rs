@@ -18,11 +18,11 @@ pub use vectors::vector_cells;
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
-use crate::design::{Bins, Gathered};
+use crate::design::{Bins, Gathered, certified};
 use crate::grouping::{GroupLength, Grouping};
 use crate::reference::{Reference, inverse_scales};
 use crate::scale::ScaleSearch;
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, Matrix, Samples};
 use cases::{DTYPES, Plan, StoredMatrix};
 use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 
@@ -284,6 +284,25 @@ pub fn fit_rows<B: Backend>(backends: &[B]) {
             }
         }
     });
+    backends.iter().for_each(rows_refuse_bad_weights);
+}
+
+/// A weight that is negative or not finite is named, for each sample and for each column; zeros are not refused.
+fn rows_refuse_bad_weights<B: Backend>(backend: &B) {
+    let samples = [0.0, 10.0, 1.0, 11.0, 2.0, 2.0, 2.0, 5.0];
+    let matrix = Matrix::new(Samples::F32(&samples), 2, 4).expect("two rows");
+    for bad in [-1.0, -f32::MIN_POSITIVE, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for count in [4, 8] {
+            let mut weights = vec![1.0; count];
+            weights[count - 2] = bad;
+            let refused =
+                certified::fit_rows(backend, matrix, Some(&weights), 2).expect_err("a bad weight").to_string();
+            let expected = format!("weight {} is {bad}; weights must be finite and at least 0", count - 2);
+            assert_eq!(refused, expected, "{}", backend.name());
+        }
+    }
+    let zeros = certified::fit_rows(backend, matrix, Some(&[0.0; 8]), 2).expect("zeros are weights");
+    assert_eq!(zeros.levels(0), [0.5, 10.5], "{}", backend.name());
 }
 
 #[cfg(test)]

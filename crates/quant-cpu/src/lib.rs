@@ -23,6 +23,7 @@ mod fit_rows;
 mod hadamard;
 mod histogram;
 mod level;
+mod multiply_adds;
 mod samples;
 mod search_scales;
 mod value_histogram;
@@ -105,6 +106,12 @@ impl Cpu {
     /// The threads in use.
     pub fn thread_count(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Does nothing but f32 multiply-adds in registers, `steps` times ten on each thread: the most that a kernel could
+    /// do in the same time. How many operations that were, a multiply-add counting as two, and a sum that means nothing.
+    pub fn multiply_adds(&self, steps: usize) -> (f64, f32) {
+        multiply_adds::multiply_adds(self, steps)
     }
 }
 

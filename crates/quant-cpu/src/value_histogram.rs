@@ -23,16 +23,26 @@ pub(crate) fn value_histogram(cpu: &Cpu, samples: Samples<'_>) -> Vec<u64> {
     parts.into_iter().fold(vec![0; 1 << 16], add)
 }
 
+/// One counter for each 16-bit pattern, so that a pattern needs no check against the length.
+type Table = [u32; 1 << 16];
+
 /// Neighbouring weights are often equal, and an increment must wait for the one before it on the same address: so
-/// even and odd positions have tables of their own.
+/// neighbours have tables of their own. Patterns are read four at a time.
 fn count(patterns: &[u16]) -> Vec<u32> {
-    let (mut even, mut odd) = (vec![0u32; 1 << 16], vec![0u32; 1 << 16]);
-    let (pairs, rest) = patterns.as_chunks::<2>();
-    for &[a, b] in pairs {
+    let mut tables = vec![0u32; TABLES << 16];
+    let (fours, rest) = patterns.as_chunks::<4>();
+    let (parts, _) = tables.as_chunks_mut::<{ 1 << 16 }>();
+    let [even, odd]: &mut [Table; TABLES] = parts.try_into().expect("as many tables as were made");
+    for &[a, b, c, d] in fours {
         even[usize::from(a)] += 1;
         odd[usize::from(b)] += 1;
+        even[usize::from(c)] += 1;
+        odd[usize::from(d)] += 1;
     }
     rest.iter().for_each(|&a| even[usize::from(a)] += 1);
-    even.iter_mut().zip(odd).for_each(|(sum, n)| *sum += n);
-    even
+    even.iter_mut().zip(odd).for_each(|(sum, n)| *sum += *n);
+    tables.truncate(1 << 16);
+    tables
 }
+
+const TABLES: usize = 2;

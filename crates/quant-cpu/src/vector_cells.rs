@@ -9,6 +9,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod filter;
 
 use crate::{Cpu, level::Level};
 use quant_core::design::vector::{Points, VectorCells};
@@ -32,22 +34,32 @@ struct Groups {
     values: Vec<f32>,
     /// ½‖y‖².
     half_squares: Vec<f32>,
+    /// The same in integers, where that pays.
+    #[cfg(target_arch = "x86_64")]
+    coarse: Option<filter::Coarse>,
 }
 
 impl Groups {
-    fn new(codevectors: Points<'_>) -> Self {
+    fn new(level: Level, codevectors: Points<'_>) -> Self {
         let dimension = codevectors.dimension();
         let group_count = codevectors.len().div_ceil(GROUP);
         let mut groups = Self {
             dimension,
             values: vec![0.0; group_count * GROUP * dimension],
             half_squares: vec![f32::INFINITY; group_count * GROUP],
+            #[cfg(target_arch = "x86_64")]
+            coarse: None,
         };
         for (code, codevector) in codevectors.iter().enumerate() {
             let group = &mut groups.values[code / GROUP * GROUP * dimension..];
             codevector.iter().enumerate().for_each(|(i, &y)| group[i * GROUP + code % GROUP] = y);
             groups.half_squares[code] = half_square(codevector);
         }
+        #[cfg(target_arch = "x86_64")]
+        if level.has_avx512() {
+            groups.coarse = filter::Coarse::new(dimension, codevectors.samples(), &groups);
+        }
+        let _ = level;
         groups
     }
 
@@ -68,11 +80,17 @@ impl Groups {
 /// What a thread works with: a block of points, coordinate after coordinate.
 struct Block {
     coordinates: Vec<[f32; BLOCK]>,
+    #[cfg(target_arch = "x86_64")]
+    scratch: Option<filter::Scratch>,
 }
 
 impl Block {
-    fn new(dimension: usize) -> Self {
-        Self { coordinates: vec![[0.0; BLOCK]; dimension] }
+    fn new(groups: &Groups) -> Self {
+        Self {
+            coordinates: vec![[0.0; BLOCK]; groups.dimension],
+            #[cfg(target_arch = "x86_64")]
+            scratch: groups.coarse.as_ref().map(|coarse| coarse.scratch(groups)),
+        }
     }
 
     /// Takes up to `BLOCK` points; the places of others keep what they had. Never inlined: compiled for AVX-512 it
@@ -85,12 +103,21 @@ impl Block {
         }
     }
 
+    /// The codes of up to `BLOCK` points.
     #[inline(always)]
-    fn nearest(&self, level: Level, groups: &Groups) -> [u32; BLOCK] {
+    fn nearest(&mut self, level: Level, groups: &Groups, samples: &[f32]) -> [u32; BLOCK] {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(coarse), Some(scratch)) = (&groups.coarse, &mut self.scratch)
+            // SAFETY: there are coarse codevectors only where AVX-512 and VNNI were found.
+            && let Some(codes) = unsafe { filter::nearest(samples, groups, coarse, scratch) }
+        {
+            return codes;
+        }
+        self.fill(samples);
         #[cfg(target_arch = "x86_64")]
         if level.has_avx512() {
             // SAFETY: the level was proved available when it was made.
-            return unsafe { avx512::nearest(&self.coordinates, groups) };
+            return unsafe { avx512::nearest(&self.coordinates, groups, samples) };
         } else if level.has_avx2() {
             // SAFETY: the level was proved available when it was made.
             return unsafe { avx2::nearest(&self.coordinates, groups) };
@@ -120,7 +147,7 @@ fn nearest_portable(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [u32; BLOC
 }
 
 pub(crate) fn nearest_codevectors(cpu: &Cpu, points: Points<'_>, codevectors: Points<'_>, codes: &mut [u32]) {
-    let groups = checked(points, codevectors, codes);
+    let groups = checked(cpu.level, points, codevectors, codes);
     let d = points.dimension();
     let len = (cpu.chunk_len / d).max(1).next_multiple_of(BLOCK);
     let parts = codes.par_chunks_mut(len).zip(points.samples().par_chunks(len * d));
@@ -135,7 +162,7 @@ pub(crate) fn vector_cells(
     codes: &mut [u32],
 ) -> VectorCells {
     assert!(weights.is_none_or(|w| w.len() == points.len()), "one weight per point");
-    let groups = checked(points, codevectors, codes);
+    let groups = checked(cpu.level, points, codevectors, codes);
     let d = points.dimension();
     let tile_len = points.len().div_ceil(TILES_MAX).max(TILE_POINTS_MIN).max(4 * codevectors.len());
     let of_tile = |(tile, (codes, samples)): (usize, (&mut [u32], &[f32]))| {
@@ -164,23 +191,22 @@ pub(crate) fn vector_cells(
     cells
 }
 
-fn checked(points: Points<'_>, codevectors: Points<'_>, codes: &[u32]) -> Groups {
+fn checked(level: Level, points: Points<'_>, codevectors: Points<'_>, codes: &[u32]) -> Groups {
     assert_eq!(points.dimension(), codevectors.dimension(), "points and codevectors of one space");
     assert_eq!(codes.len(), points.len(), "a code for each point");
-    Groups::new(codevectors)
+    Groups::new(level, codevectors)
 }
 
 /// Encodes points block by block and tells each block's first place and codes.
 #[inline(always)]
 fn encode(level: Level, groups: &Groups, samples: &[f32], codes: &mut [u32], mut then: impl FnMut(usize, &[u32])) {
-    let mut block = Block::new(groups.dimension);
+    let mut block = Block::new(groups);
     level.vectorize(
         #[inline(always)]
         || {
             let parts = codes.chunks_mut(BLOCK).zip(samples.chunks(BLOCK * groups.dimension));
             for (index, (codes, samples)) in parts.enumerate() {
-                block.fill(samples);
-                codes.copy_from_slice(&block.nearest(level, groups)[..codes.len()]);
+                codes.copy_from_slice(&block.nearest(level, groups, samples)[..codes.len()]);
                 then(index * BLOCK, codes);
             }
         },

@@ -1,5 +1,6 @@
 //! Are vector designs the same for every instruction set and thread count?
 
+use quant_core::backend::Backend;
 use quant_core::conformance::cases::Noise;
 use quant_core::design::vector::*;
 use quant_core::reference::Reference;
@@ -79,4 +80,45 @@ fn bad_weights_are_refused() {
     assert_eq!(refusal(&[1.0, -0.5, 1.0]), "weight 1 is -0.5; weights must be finite and at least 0");
     assert_eq!(refusal(&[1.0]), "1 weights given for 3 points");
     assert_eq!(refusal(&[0.0; 3]), "the sum of weights is 0; it must be above 0");
+}
+
+/// Points for which integers tell the nearest codevector, and points for which they cannot: far out, alike, on the same
+/// grid as the codevectors, equal, tiny, or huge.
+fn kinds(count: usize, dimension: usize) -> Vec<(&'static str, Vec<f32>)> {
+    let normal = normals(count * dimension, 6);
+    let map = |f: &dyn Fn(usize, f32) -> f32| normal.iter().enumerate().map(|(i, &x)| f(i, x)).collect();
+    vec![
+        ("normal", normal.clone()),
+        ("outliers", map(&|i, x| if i % 997 == 0 { 1e4 * x } else { x })),
+        ("on a grid", map(&|_, x| (2.0 * x).round())),
+        ("close together", map(&|_, x| 100.0 + 1e-3 * x)),
+        ("equal", map(&|_, _| 0.5)),
+        ("zeros", map(&|_, _| 0.0)),
+        ("tiny", map(&|_, x| 1e-30 * x)),
+        ("huge", map(&|_, x| 1e18 * x)),
+        ("of all magnitudes", map(&|i, x| x * 10f32.powi(i as i32 % 13 - 6))),
+    ]
+}
+
+#[test]
+fn codes_are_those_of_the_definition_for_all_instructions_and_threads() {
+    for (dimension, codevector_count) in [(2, 64), (4, 100), (8, 256), (8, 65), (16, 96), (6, 64), (3, 40)] {
+        for (name, samples) in kinds(3001, dimension) {
+            let points = Points::new(&samples, dimension).unwrap();
+            // Every eleventh point; of most kinds some are equal, so that the lower code must win.
+            let chosen = points.iter().step_by(11).take(codevector_count).flatten().copied().collect::<Vec<_>>();
+            let codevectors = Points::new(&chosen, dimension).unwrap();
+            let mut expected = vec![0; points.len()];
+            let Ok(()) = Reference.nearest_codevectors(points, codevectors, &mut expected);
+            let mut cells = Vec::new();
+            for cpu in cpus() {
+                let mut codes = vec![0; points.len()];
+                let Ok(of_cpu) = cpu.vector_cells(points, None, codevectors, &mut codes);
+                cells.push(of_cpu);
+                let place = format!("{name}, d = {dimension}, k = {codevector_count}, {}", cpu.name());
+                assert_eq!(codes, expected, "{place}");
+            }
+            assert!(cells.iter().all(|of_cpu| *of_cpu == cells[0]), "{name}, d = {dimension}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Scores of 32 points and eight codevectors in AVX-512 registers, and which of them are least.
 
 use super::{BLOCK, GROUP, Groups};
-use crate::avx512::{load_f32, store_f32};
+use crate::avx512::load_f32;
 use std::arch::x86_64::*;
 
 /// Up to this dimension comparing costs enough to be worth a second look: only the least score of each group is
@@ -10,23 +10,20 @@ const TWICE_DIMENSION_MAX: usize = 16;
 
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn nearest(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [u32; BLOCK] {
+pub(super) fn nearest(coordinates: &[[f32; BLOCK]], groups: &Groups, samples: &[f32]) -> [u32; BLOCK] {
     if coordinates.len() > TWICE_DIMENSION_MAX {
         return store_codes(least(coordinates, groups).1);
     }
-    let (least, winners) = least_of_groups(coordinates, groups);
-    let mut scores = [0.0; BLOCK];
-    scores.as_chunks_mut::<16>().0.iter_mut().zip(least).for_each(|(to, least)| store_f32(to, least));
-    let mut codes = store_codes(winners);
-    for (place, (code, score)) in codes.iter_mut().zip(scores).enumerate() {
-        *code = within_group(coordinates, place, groups, *code as usize, score);
+    let mut codes = store_codes(least_of_groups(coordinates, groups));
+    for (code, point) in codes.iter_mut().zip(samples.chunks_exact(groups.dimension)) {
+        *code = within_group(point, groups, *code as usize).0;
     }
     codes
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_codes(codes: [__m512i; 2]) -> [u32; BLOCK] {
+pub(super) fn store_codes(codes: [__m512i; 2]) -> [u32; BLOCK] {
     let mut found = [0; BLOCK];
     for (to, codes) in found.as_chunks_mut::<16>().0.iter_mut().zip(codes) {
         // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
@@ -77,10 +74,10 @@ fn least(coordinates: &[[f32; BLOCK]], groups: &Groups) -> ([__m512; 2], [__m512
     (least, codes)
 }
 
-/// The least scores and their groups.
+/// The groups of the least scores.
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-fn least_of_groups(coordinates: &[[f32; BLOCK]], groups: &Groups) -> ([__m512; 2], [__m512i; 2]) {
+fn least_of_groups(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [__m512i; 2] {
     let mut least = [_mm512_set1_ps(f32::INFINITY); 2];
     let mut winners = [_mm512_setzero_si512(); 2];
     let mut group = _mm512_setzero_si512();
@@ -95,20 +92,23 @@ fn least_of_groups(coordinates: &[[f32; BLOCK]], groups: &Groups) -> ([__m512; 2
         }
         group = _mm512_add_epi32(group, _mm512_set1_epi32(1));
     }
-    (least, winners)
+    winners
 }
 
-/// The first code of a group whose score is `score`: the same operations give the same bits.
+/// The first code of least score of a group, and that score: the same operations give the same bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-fn within_group(coordinates: &[[f32; BLOCK]], place: usize, groups: &Groups, group: usize, score: f32) -> u32 {
+pub(super) fn within_group(point: &[f32], groups: &Groups, group: usize) -> (u32, f32) {
     let (half_squares, values) = groups.get(group);
     // SAFETY: arrays of eight f32 are 32 readable bytes, and the loads need no alignment.
     let load = |from: &[f32; GROUP]| unsafe { _mm256_loadu_ps(from.as_ptr()) };
     let mut scores = load(half_squares);
-    for (x, y) in coordinates.iter().zip(values) {
-        scores = _mm256_fnmadd_ps(_mm256_set1_ps(x[place]), load(y), scores);
+    for (x, y) in point.iter().zip(values) {
+        scores = _mm256_fnmadd_ps(_mm256_set1_ps(*x), load(y), scores);
     }
-    let equal = _mm256_cmp_ps_mask::<_CMP_EQ_OQ>(scores, _mm256_set1_ps(score));
-    (group * GROUP) as u32 + equal.trailing_zeros().min(GROUP as u32 - 1)
+    let mut least = _mm256_min_ps(scores, _mm256_permute2f128_ps::<1>(scores, scores));
+    least = _mm256_min_ps(least, _mm256_permute_ps::<0b01_00_11_10>(least));
+    least = _mm256_min_ps(least, _mm256_permute_ps::<0b10_11_00_01>(least));
+    let equal = _mm256_cmp_ps_mask::<_CMP_EQ_OQ>(scores, least);
+    ((group * GROUP) as u32 + equal.trailing_zeros().min(GROUP as u32 - 1), _mm256_cvtss_f32(least))
 }

@@ -1,0 +1,307 @@
+//! Which group of codevectors holds the nearest, by scores in 16-bit integers?
+//!
+//! Points and codevectors are rounded to 16 bits, and a multiply-add of pairs (VNNI) does two coordinates at once in
+//! exact integers. A bound on what the rounding can do tells the points for which more than one group may hold the
+//! nearest codevector; those, a few in a hundred, are compared with all codevectors in f32. Within the group that is
+//! left scores are those of the definition, so codes are the same as without.
+
+use super::avx512::{store_codes, within_group};
+use super::{BLOCK, GROUP, Groups};
+use crate::avx512::{load_f32, load_padded};
+use std::arch::x86_64::*;
+
+/// A power of two up to this: in more dimensions rounding matters more and comparing less.
+const DIMENSION_MAX: usize = 16;
+
+/// Below this many codevectors a point costs more than its scores.
+const CODEVECTORS_MIN: usize = 64;
+
+/// Scores keep below half of the range of i32.
+const SCORE_MAX: f32 = (1u32 << 30) as f32;
+
+/// A score no codevector has: what fills up the last group.
+const NEVER: f32 = 1.5 * SCORE_MAX;
+
+/// Codevectors are multiplied so that coordinates reach this; points then may reach about as much.
+const COORDINATE: f32 = 16_384.0;
+
+/// Points may reach this.
+const COORDINATE_MAX: f32 = 32_000.0;
+
+/// Up to this share of ambiguous points of a block, of 32, are they looked at one by one.
+const AMBIGUOUS_MAX: u32 = 12;
+
+/// Blocks done without the filter after one where it failed.
+const PAUSE: u32 = 31;
+
+/// Rounding to the nearest integer and that of the product before: |fl(x·a)| < 2¹⁵.
+const HALF: f32 = 0.502;
+
+/// Codevectors in integers, negated, two coordinates in 32 bits.
+pub(super) struct Coarse {
+    /// One for each pair of coordinates of each group.
+    pairs: Vec<[i32; GROUP]>,
+    /// What they were multiplied by.
+    scale: f32,
+    /// The largest ½‖y‖².
+    half_square_max: f32,
+    /// The largest Σ |y|.
+    sum_max: f32,
+}
+
+/// What a thread works with.
+pub(super) struct Scratch {
+    /// Pairs of coordinates of the points of a block.
+    pairs: Vec<[i32; BLOCK]>,
+    half_squares: Vec<i32>,
+    integers: [i16; BLOCK * DIMENSION_MAX],
+    /// Blocks to be done without the filter.
+    pause: u32,
+}
+
+impl Coarse {
+    /// None where the filter does not serve.
+    pub(super) fn new(dimension: usize, samples: &[f32], groups: &Groups) -> Option<Self> {
+        let count = samples.len() / dimension;
+        if !is_x86_feature_detected!("avx512vnni")
+            || ![2, 4, 8, DIMENSION_MAX].contains(&dimension)
+            || count < CODEVECTORS_MIN
+        {
+            return None;
+        }
+        let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0f32, f32::max);
+        let absmax = largest(&mut samples.iter().map(|y| y.abs()));
+        let half_square_max = largest(&mut groups.half_squares[..count].iter().copied());
+        let sum_max = largest(&mut samples.chunks_exact(dimension).map(|y| y.iter().map(|y| y.abs()).sum()));
+        let scale = COORDINATE / absmax;
+        // Where squares overflow or vanish, f32 scores decide alone.
+        let is_ordinary = |x: f32| (1e-30..1e30).contains(&x);
+        if ![absmax, half_square_max, sum_max, scale].into_iter().all(is_ordinary) {
+            return None;
+        }
+        let integer = |y: f32| -(y * scale).round_ties_even() as i16;
+        let pair = |a: f32, b: f32| i32::from(integer(a) as u16) | i32::from(integer(b)) << 16;
+        let (rows, _) = groups.values.as_chunks::<GROUP>();
+        let pairs = rows.chunks_exact(2).map(|two| std::array::from_fn(|j| pair(two[0][j], two[1][j]))).collect();
+        Some(Self { pairs, scale, half_square_max, sum_max })
+    }
+
+    pub(super) fn scratch(&self, groups: &Groups) -> Scratch {
+        Scratch {
+            pairs: vec![[0; BLOCK]; groups.dimension / 2],
+            half_squares: vec![0; groups.half_squares.len()],
+            integers: [0; BLOCK * DIMENSION_MAX],
+            pause: 0,
+        }
+    }
+
+    /// What points up to `absmax` are multiplied by so that no score leaves its range, by Cauchy and Schwarz.
+    fn scale_of_points(&self, absmax: f32, dimension: usize) -> f32 {
+        let length = (dimension as f32).sqrt() * absmax * (2.0 * self.half_square_max).sqrt();
+        let product = SCORE_MAX / (1.001 * (self.half_square_max + length));
+        (product / self.scale).min(COORDINATE_MAX / absmax)
+    }
+
+    /// The part of the error of a score that is the same for all points: rounding of coordinates, of ½‖y‖², and of the
+    /// f32 chain of the definition.
+    fn error(&self, absmax: f32, scale: f32, dimension: usize) -> f32 {
+        let chain = scale * self.scale * (self.half_square_max + absmax * self.sum_max);
+        HALF * (self.scale * self.sum_max + dimension as f32) + 256.0 + 2.0 * f32::EPSILON * dimension as f32 * chain
+    }
+}
+
+/// The codes of a block of points, or none where too many are ambiguous or the filter pauses.
+#[inline]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn nearest(
+    samples: &[f32],
+    groups: &Groups,
+    coarse: &Coarse,
+    scratch: &mut Scratch,
+) -> Option<[u32; BLOCK]> {
+    if scratch.pause > 0 {
+        scratch.pause -= 1;
+        return None;
+    }
+    let dimension = groups.dimension;
+    let absmax = absmax(samples);
+    let scale = coarse.scale_of_points(absmax, dimension);
+    if !(scale > 1e-30 && scale < 1e30) {
+        return None;
+    }
+    scratch.fill(samples, dimension, scale);
+    scratch.scale_half_squares(&groups.half_squares, scale * coarse.scale);
+    let error = coarse.error(absmax, scale, dimension);
+    let (winners, ambiguous) = match dimension / 2 {
+        1 => least_of_groups::<1>(coarse, scratch, error),
+        2 => least_of_groups::<2>(coarse, scratch, error),
+        4 => least_of_groups::<4>(coarse, scratch, error),
+        _ => least_of_groups::<8>(coarse, scratch, error),
+    };
+    let points = samples.chunks_exact(dimension);
+    let ambiguous = ambiguous & (u32::MAX >> (BLOCK - points.len()));
+    if ambiguous.count_ones() > AMBIGUOUS_MAX {
+        scratch.pause = PAUSE;
+        return None;
+    }
+    let mut codes = store_codes(winners);
+    for (place, (code, point)) in codes.iter_mut().zip(points).enumerate() {
+        *code = if ambiguous >> place & 1 == 0 {
+            within_group(point, groups, *code as usize).0
+        } else {
+            nearest_of_all(point, groups)
+        };
+    }
+    Some(codes)
+}
+
+/// The first code of least score among all.
+#[inline]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+fn nearest_of_all(point: &[f32], groups: &Groups) -> u32 {
+    let mut best = (0, f32::INFINITY);
+    for group in 0..groups.half_squares.len() / GROUP {
+        let found = within_group(point, groups, group);
+        if found.1 < best.1 {
+            best = found;
+        }
+    }
+    best.0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn absmax(samples: &[f32]) -> f32 {
+    let mut largest = [_mm512_setzero_ps(); 4];
+    let (parts, rest) = samples.as_chunks::<64>();
+    for part in parts {
+        for (largest, part) in largest.iter_mut().zip(part.as_chunks::<16>().0) {
+            *largest = _mm512_max_ps(*largest, _mm512_abs_ps(load_f32(part)));
+        }
+    }
+    for part in rest.chunks(16) {
+        largest[0] = _mm512_max_ps(largest[0], _mm512_abs_ps(load_padded(part, 0.0)));
+    }
+    let pair = |a: usize, b: usize| _mm512_max_ps(largest[a], largest[b]);
+    _mm512_reduce_max_ps(_mm512_max_ps(pair(0, 1), pair(2, 3)))
+}
+
+/// Pairs of coordinates, coordinate after coordinate. Never inlined: compiled for AVX-512 it becomes scatters, which
+/// take twice as long.
+#[inline(never)]
+fn transpose(integers: &[i16], dimension: usize, pairs: &mut [[i32; BLOCK]]) {
+    for (place, point) in integers.chunks_exact(dimension).enumerate() {
+        for (to, &[a, b]) in pairs.iter_mut().zip(point.as_chunks::<2>().0) {
+            to[place % BLOCK] = i32::from(a as u16) | i32::from(b) << 16;
+        }
+    }
+}
+
+impl Scratch {
+    /// Takes up to `BLOCK` points; the places of others keep what they had.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn fill(&mut self, samples: &[f32], dimension: usize, scale: f32) {
+        let scale = _mm512_set1_ps(scale);
+        let (whole, rest) = samples.as_chunks::<16>();
+        let (parts, _) = self.integers.as_chunks_mut::<16>();
+        for (to, from) in parts.iter_mut().zip(whole) {
+            store_rounded(to, _mm512_mul_ps(load_f32(from), scale));
+        }
+        if !rest.is_empty() {
+            store_rounded(&mut parts[whole.len()], _mm512_mul_ps(load_padded(rest, 0.0), scale));
+        }
+        transpose(&self.integers[..samples.len()], dimension, &mut self.pairs);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn scale_half_squares(&mut self, half_squares: &[f32], scale: f32) {
+        for (to, from) in self.half_squares.chunks_mut(16).zip(half_squares.chunks(16)) {
+            let scaled = _mm512_mul_ps(load_padded(from, 0.0), _mm512_set1_ps(scale));
+            let rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, _mm512_set1_ps(NEVER)));
+            let lanes = 0xffffu16 >> (16 - to.len());
+            // SAFETY: only the first `to.len()` lanes are written.
+            unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), lanes, rounded) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn store_rounded(to: &mut [i16; 16], values: __m512) {
+    // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
+    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(values))) };
+}
+
+/// The group of least score of each point, and the points of which another group is within twice the error.
+#[inline]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &Scratch, error: f32) -> ([__m512i; 2], u32) {
+    let mut least = [_mm512_set1_epi32(i32::MAX); 2];
+    let mut second = [_mm512_set1_epi32(i32::MAX); 2];
+    let mut winners = [_mm512_setzero_si512(); 2];
+    let mut group = _mm512_setzero_si512();
+    let (half_squares, _) = scratch.half_squares.as_chunks::<GROUP>();
+    let points: &[_; PAIRS] = scratch.pairs.first_chunk().expect("the dimension was matched");
+    for (half_squares, values) in half_squares.iter().zip(coarse.pairs.as_chunks::<PAIRS>().0) {
+        let scores = scores_of_group(points, half_squares, values);
+        for half in 0..2 {
+            let pair = |j: usize| _mm512_min_epi32(scores[j][half], scores[j + 1][half]);
+            let own = _mm512_min_epi32(_mm512_min_epi32(pair(0), pair(2)), _mm512_min_epi32(pair(4), pair(6)));
+            let better = _mm512_cmplt_epi32_mask(own, least[half]);
+            second[half] = _mm512_min_epi32(second[half], _mm512_max_epi32(own, least[half]));
+            least[half] = _mm512_min_epi32(own, least[half]);
+            winners[half] = _mm512_mask_mov_epi32(winners[half], better, group);
+        }
+        group = _mm512_add_epi32(group, _mm512_set1_epi32(1));
+    }
+    let mut ambiguous = 0;
+    for half in 0..2 {
+        let margin = margin(&scratch.pairs, half, error);
+        let unclear = _mm512_cmple_epi32_mask(second[half], _mm512_add_epi32(least[half], margin));
+        ambiguous |= u32::from(unclear) << (16 * half);
+    }
+    (winners, ambiguous)
+}
+
+/// Twice the error of the scores of each point: the integers of a point take part by Σ |x|.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn margin(pairs: &[[i32; BLOCK]], half: usize, error: f32) -> __m512i {
+    let mut sum = _mm512_setzero_si512();
+    for pair in pairs {
+        sum = _mm512_dpwssd_epi32(sum, _mm512_abs_epi16(load(&pair.as_chunks::<16>().0[half])), _mm512_set1_epi16(1));
+    }
+    let twice = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(2.0 * HALF), _mm512_set1_ps(2.0 * error + 2.0));
+    _mm512_cvtps_epi32(_mm512_min_ps(twice, _mm512_set1_ps(SCORE_MAX / 4.0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn scores_of_group<const PAIRS: usize>(
+    points: &[[i32; BLOCK]; PAIRS],
+    half_squares: &[i32; GROUP],
+    values: &[[i32; GROUP]; PAIRS],
+) -> [[__m512i; 2]; GROUP] {
+    let mut scores = [[_mm512_setzero_si512(); 2]; GROUP];
+    for j in 0..GROUP {
+        scores[j] = [_mm512_set1_epi32(half_squares[j]); 2];
+    }
+    for (x, y) in points.iter().zip(values) {
+        let (halves, _) = x.as_chunks::<16>();
+        let x = [load(&halves[0]), load(&halves[1])];
+        for j in 0..GROUP {
+            let y = _mm512_set1_epi32(y[j]);
+            scores[j] = [_mm512_dpwssd_epi32(scores[j][0], x[0], y), _mm512_dpwssd_epi32(scores[j][1], x[1], y)];
+        }
+    }
+    scores
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(from: &[i32; 16]) -> __m512i {
+    // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+}

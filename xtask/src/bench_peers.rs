@@ -1,0 +1,53 @@
+//! How fast is it beside the Python packages that solve the same?
+
+use crate::bench::Options;
+use crate::shell;
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// Packages by the module that is imported, as `pip` knows them.
+const PEERS: &[(&str, &str)] = &[
+    ("numpy", "numpy"),
+    ("flash1dkmeans", "flash1dkmeans==0.2.5"),
+    ("joblib", "joblib"),
+    ("coremltools", "coremltools==9.0"),
+    ("ckwrap", "ckwrap==1.2.3"),
+    ("faiss", "faiss-cpu==1.15.1"),
+    ("threadpoolctl", "threadpoolctl"),
+];
+
+/// Runs W1 to W3 in turn with the peers that are installed, and says how to install the others.
+pub fn run(options: &Options) -> Result<()> {
+    let has = |module: &str| {
+        // Looked up and not imported: some take long, and print.
+        let find = format!("import importlib.util as u, sys; sys.exit(u.find_spec('{module}') is None)");
+        shell::succeeds(Command::new(&options.python).args(["-c", &find]))
+    };
+    let missing: Vec<_> = PEERS.iter().filter(|(module, _)| !has(module)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        println!("missing: {}", missing.join(", "));
+        println!("to install: {} -m pip install {}", options.python.display(), missing.join(" "));
+    }
+    if missing.contains(&"numpy") {
+        bail!("no peer runs without numpy");
+    }
+    let threads = if options.threads == 0 { std::thread::available_parallelism()?.get() } else { options.threads };
+    let words = if options.only.is_empty() { &[String::new()][..] } else { &options.only };
+    let mut text = String::new();
+    for word in words {
+        let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-cpu", "--example", "kmeans_workloads"];
+        let mut command = shell::cargo(&build);
+        command.args(["--", "--threads", &threads.to_string(), "--rounds", &options.rounds.to_string()]);
+        command.args(["--only", word, "--python"]);
+        let line = format!("{} python3", shell::line(&command));
+        let output = shell::capture(command.arg(&options.python))?;
+        println!("{line}\n{output}");
+        text += &format!("$ {line}\n{output}\n");
+    }
+    if let Some(name) = &options.save {
+        let path = shell::root().join("benches/records").join(format!("{name}.txt"));
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("saved: benches/records/{name}.txt");
+    }
+    Ok(())
+}
