@@ -2,6 +2,7 @@
 //! groups choose among codebooks, `P.shapes`, `P.steps` and `P.selectors`; where samples are kept exact, `P.outliers.*`.
 //! docs/format.md is its specification.
 
+use quant_core::codes::BitWidth;
 use quant_core::double_quant::{DoubleQuantized, NESTED_LENGTH};
 use quant_core::grouping::Grouping;
 use quant_core::outliers::{Outliers, column_bits};
@@ -51,26 +52,8 @@ pub(super) fn pieces(subject: &Subject<'_>) -> Vec<Piece> {
 pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>> {
     let piece = |suffix: &str, dtype, shape| Piece::new(format!("{name}.{suffix}"), dtype, shape);
     let (count, bit_width) = (tensor.matrix_count, tensor.bit_width()?);
-    let weights = tensor.rows.checked_mul(tensor.columns)?.checked_mul(count)?;
-    let shape_product = tensor.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))?;
-    let codebooks_fit = match tensor.switch {
-        Some(switch) => switch.checked()?.shape_count() == tensor.codebook_count,
-        None => tensor.codebook_count == 1 || tensor.codebook_count == tensor.rows,
-    };
-    let groups_fit = match tensor.group {
-        Group::Samples(n) => n > 0,
-        Group::Row | Group::Tensor => tensor.switch.is_none(),
-    };
-    let scales_fit = tensor.switch.is_some() == (tensor.scales == Scales::Rows);
-    let outliers_fit = tensor.outlier_count <= tensor.rows.saturating_mul(tensor.columns);
-    if weights == 0 || weights != shape_product || !(codebooks_fit && groups_fit && scales_fit && outliers_fit) {
-        return None;
-    }
-    tensor.columns.checked_mul(8)?;
+    check(tensor, bit_width)?;
     let row_len = bit_width.row_len_bytes(tensor.columns);
-    row_len.checked_mul(tensor.rows)?.checked_mul(count)?;
-    bit_width.level_count().checked_mul(4)?.checked_mul(tensor.codebook_count)?.checked_mul(count)?;
-    weights.checked_mul(8)?;
     let codes = match tensor.entropy {
         None => piece(CODES, Dtype::U8, stacked(count, &[tensor.rows, row_len])),
         Some(Entropy { chunk_rows, .. }) if !(1..=CHUNK_LEN_MAX).contains(&chunk_rows.checked_mul(tensor.columns)?) => {
@@ -115,6 +98,30 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
         entropy.word_count.checked_mul(4)?;
     }
     Some(pieces)
+}
+
+/// `None` when shape, codebooks, groups, scales and outliers do not go together, or sizes overflow.
+fn check(tensor: &QuantizedTensor, bit_width: BitWidth) -> Option<()> {
+    let count = tensor.matrix_count;
+    let weights = tensor.rows.checked_mul(tensor.columns)?.checked_mul(count)?;
+    let shape_product = tensor.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))?;
+    let codebooks_fit = match tensor.switch {
+        Some(switch) => switch.checked()?.shape_count() == tensor.codebook_count,
+        None => tensor.codebook_count == 1 || tensor.codebook_count == tensor.rows,
+    };
+    let groups_fit = match tensor.group {
+        Group::Samples(n) => n > 0,
+        Group::Row | Group::Tensor => tensor.switch.is_none(),
+    };
+    let scales_fit = tensor.switch.is_some() == (tensor.scales == Scales::Rows);
+    let outliers_fit = tensor.outlier_count <= tensor.rows.saturating_mul(tensor.columns);
+    if weights == 0 || weights != shape_product || !(codebooks_fit && groups_fit && scales_fit && outliers_fit) {
+        return None;
+    }
+    tensor.columns.checked_mul(8)?;
+    bit_width.row_len_bytes(tensor.columns).checked_mul(tensor.rows)?.checked_mul(count)?;
+    bit_width.level_count().checked_mul(4)?.checked_mul(tensor.codebook_count)?.checked_mul(count)?;
+    weights.checked_mul(8).map(|_| ())
 }
 
 fn float_dtype(name: &str) -> Option<Dtype> {

@@ -97,7 +97,8 @@ fn pre_tokenizer(tokenizer: &Json) -> Option<&'static str> {
     };
     let regex = |step: &Json| {
         let is_plain = step["type"] == "Split" && step["behavior"] == "Isolated" && step["invert"] != true;
-        is_plain.then(|| step["pattern"]["Regex"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+        let text = if is_plain { step["pattern"]["Regex"].as_str() } else { None };
+        text.unwrap_or_default().to_owned()
     };
     match steps[..] {
         [last] if byte_level(last, true) => Some("gpt-2"),
