@@ -88,7 +88,7 @@ fn error_feedback(arguments: &Quantize) -> Result<Option<ErrorFeedback>, Error> 
 /// Moments of other weights of the same sizes are no error: of the same model in another number format they are right.
 fn warn_of_other_weights(checkpoint: &Checkpoint, arguments: &Quantize) -> Result<(), Error> {
     if let Some(folder) = &arguments.error_feedback
-        && Calibration::open(folder)?.description().model != checkpoint.fingerprint()
+        && !Calibration::open(folder)?.is_from(checkpoint)?
     {
         eprintln!("warning: {} was made from other weights than {}", folder.display(), checkpoint.path().display());
     }

@@ -14,12 +14,13 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::config::Config;
 use crate::layer::Input;
 use crate::model::Model;
 use crate::text::Windows;
 use crate::unfinished::Unfinished;
 use crate::weights::linear_names;
-use crate::{io, refused, tensors};
+use crate::{fingerprint, io, refused, tensors};
 
 mod moments;
 mod statistics;
@@ -304,6 +305,11 @@ impl Calibration {
     /// What it was made from.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Whether it was made from the model of this checkpoint, in the same number format.
+    pub fn is_from(&self, checkpoint: &Checkpoint) -> Result<bool, Error> {
+        Ok(fingerprint::of(checkpoint, &Config::of(checkpoint)?)? == self.description.model)
     }
 
     /// Refuses a model of other sizes.
