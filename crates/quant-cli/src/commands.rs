@@ -87,10 +87,12 @@ fn error_feedback(arguments: &Quantize) -> Result<Option<ErrorFeedback>, Error> 
 
 /// Moments of other weights of the same sizes are no error: of the same model in another number format they are right.
 fn warn_of_other_weights(checkpoint: &Checkpoint, arguments: &Quantize) -> Result<(), Error> {
-    if let Some(folder) = &arguments.error_feedback
-        && !Calibration::open(folder)?.is_from(checkpoint)?
-    {
-        eprintln!("warning: {} was made from other weights than {}", folder.display(), checkpoint.path().display());
+    let Some(folder) = &arguments.error_feedback else { return Ok(()) };
+    let (place, path) = (folder.display(), checkpoint.path().display());
+    match Calibration::open(folder)?.is_from(checkpoint) {
+        Ok(true) => {}
+        Ok(false) => eprintln!("warning: {place} was made from other weights than {path}"),
+        Err(_) => eprintln!("warning: {path} does not say enough to tell whether {place} was made from it"),
     }
     Ok(())
 }

@@ -64,12 +64,23 @@ pub fn allocated(
         }
         (None, None) => return Ok(BTreeMap::new()),
     };
+    if !matches!(options.target, Target::Native | Target::Dense { .. }) {
+        let why = format!(
+            "--to {} holds one recipe; --rate and --target-sqnr are for native and dense",
+            options.target.name()
+        );
+        return Err(Error::Refused(why).into());
+    }
     let bits = match goal {
         // A tensor that gets 3 bits more or less than the mean is rare, and each width costs a run.
-        Goal::RateBits(rate) => (rate.floor() as u32).saturating_sub(2).max(2)..=(rate.ceil() as u32 + 2).min(8),
+        Goal::RateBits(rate) => (rate.floor() as u32).saturating_sub(2).clamp(2, 8)..=(rate.ceil() as u32 + 2).min(8),
         Goal::SqnrDb(_) => 2..=8,
     };
     let recipes: Vec<Recipe> = bits.filter_map(|bits| options.recipe.with_bits(bits).ok()).collect();
+    if recipes.is_empty() {
+        let why = format!("{} has no other number of bits to choose from", options.recipe.family_name());
+        return Err(Error::Refused(why).into());
+    }
     let lines = Lines::new(checkpoint.tensors().len());
     let methods = measure(checkpoint, options, &recipes, None, device, &|name| lines.tell(name))?;
     lines.clear();

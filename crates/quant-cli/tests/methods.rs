@@ -100,6 +100,9 @@ fn a_rate_becomes_a_plan_and_the_plan_the_same_file() {
     let (listed, _) = done(&["inspect", &first]);
     assert!(listed.contains("step-bits 4 shape-bits 0"), "{listed}");
     refused(&["quantize", input, &second, "--preset", "nf4", "--save-plan", "p.json"], &["--rate or --target-sqnr"]);
+    let gguf = ["quantize", input, &second, "--preset", "q4_0", "--to", "gguf", "--rate", "4.5"];
+    refused(&gguf, &["--to gguf holds one recipe"]);
+    refused(&["quantize", input, &second, "--preset", "iq4_nl", "--rate", "8"], &["no other number of bits"]);
     refused(&["quantize", input, &second, "--preset", "nf4", "--rate", "1.5"], &["--rate 1.5", "at least"]);
     refused(&["quantize", input, &second, "--preset", "nf4", "--plan", &first], &["a.safetensors"]);
 }

@@ -213,6 +213,7 @@ fn a_transformed_folder_is_not_written_where_its_transforms_are_lost() {
     stage.refuse(&["quantize", shard, "lost.safetensors", "--preset", "nf4"], &["hadamard", "a lone file"]);
     stage.succeed(&["quantize", "rotated", "kept", "--preset", "kmeans4-row"]);
     stage.succeed(&["dequantize", "kept", "again"]);
+    stage.refuse(&["dequantize", "kept", "kept.gguf"], &["transformed at run time", "--to gguf"]);
     let (out, _) = stage.succeed(&["inspect", "kept"]);
     assert!(out.contains("transform     hadamard, 8 inputs at run time"), "{out}");
     let scored = |place: &str| stage.perplexity(place, &["--activations", "int8"]);

@@ -298,7 +298,7 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
-        if self.half_scales && self.codebook == CodebookRule::Integer {
+        if self.half_scales && self.codebook == CodebookRule::Integer && [4, 8].contains(&self.bit_width.bits()) {
             return format!("q{}_0", self.bit_width.bits());
         }
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {

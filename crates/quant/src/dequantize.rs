@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::files::{FilePlan, OutputFiles, single_name};
 use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Piece, dense, gguf};
+use crate::outputs::{Piece, Target, dense, gguf};
 use crate::partial::{Identity, Partial};
 use crate::places::{normalised, refuse_collisions, refuse_to_lose};
 
@@ -51,7 +51,7 @@ pub fn run(
         tell(tensor);
         if let Some(conversion) = &conversion {
             if let Some(place) = &conversion.places[index] {
-                let decoded = decoded_dtype(tensor, dtype);
+                let decoded = if tensor.shape.len() < 2 { Dtype::F32 } else { decoded_dtype(tensor, dtype) };
                 let bytes = input.read(index, decoded, device)?;
                 input.refuse_overflow(index, &bytes, decoded, device)?;
                 let bytes = gguf::dense_bytes(place, &tensor.shape, decoded, bytes);
@@ -78,6 +78,7 @@ fn conversion(input: &DecodedCheckpoint, output: &Path) -> Result<Option<Convers
     if checkpoint.source() != Source::Folder || output.extension().is_none_or(|e| e != "gguf") {
         return Ok(None);
     }
+    crate::transformed::refuse_foreign_target(checkpoint, &Target::Gguf)?;
     let tensors = input.tensors().iter().map(|t| (t.name.as_str(), t.shape.as_slice()));
     let conversion = Conversion::new(checkpoint, tensors)?;
     for (tensor, place) in input.tensors().iter().zip(&conversion.places) {

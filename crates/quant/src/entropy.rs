@@ -260,7 +260,7 @@ pub(crate) fn packed_codes(
         return Err(EntropyCodingError::Damaged);
     }
     let row_len = bit_width.row_len_bytes(tensor.columns);
-    let unpacked = in_parallel(&parts, threads, |(rows, words)| {
+    let unpack = |(rows, words): &(usize, &[u32])| {
         let codes = model.decode(words.to_vec(), rows * tensor.columns)?;
         let codes: Vec<u8> = codes.into_iter().map(|code| code as u8).collect();
         let mut packed = vec![0; rows * row_len];
@@ -268,6 +268,15 @@ pub(crate) fn packed_codes(
             pack_row(codes, bit_width, packed);
         }
         Ok(packed)
-    });
-    Ok(unpacked.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    // A code that is certain takes no words: what a small file claims must find room before any of it is made.
+    let mut packed = Vec::new();
+    let len = tensor.matrix_count * tensor.rows * row_len;
+    packed.try_reserve_exact(len).map_err(|_| EntropyCodingError::Damaged)?;
+    for parts in parts.chunks(8 * threads.max(1)) {
+        for part in in_parallel(parts, threads, unpack) {
+            packed.extend(part?);
+        }
+    }
+    Ok(packed)
 }

@@ -108,6 +108,8 @@ impl ErrorFeedback {
         backend.encode_with_feedback(matrix, &quantized.encoding(), &feedback, &mut packed).map_err(failed)?;
         quantized.distortion = backend.distortion(matrix, &quantized.encoding(), &packed).map_err(failed)?;
         quantized.packed = packed;
+        // It was measured on codes that are gone.
+        quantized.weighted = None;
         let fed_back = self.loss(backend, matrix, quantized, &moment).map_err(failed)?;
         Ok(OutputError { nearest, fed_back })
     }

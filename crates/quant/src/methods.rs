@@ -135,7 +135,7 @@ fn sampled(checkpoint: &Checkpoint, plan: &Plan, weights_max: Option<u64>) -> Ve
     // Evenly spaced and from the middle outwards, so that no kind of layer is always met first.
     let step = (total as f64 / most as f64).ceil() as usize;
     let step = (step..all.len()).find(|s| all.len() % s != 0).unwrap_or(step.max(1));
-    all.iter().skip(step / 2).step_by(step).copied().collect()
+    all.iter().skip((step / 2).min(all.len().saturating_sub(1))).step_by(step).copied().collect()
 }
 
 fn mark_front(methods: &mut [MeasuredMethod]) {

@@ -118,6 +118,7 @@ mod tests {
         recipes.push(recipe("nf4").with_group(GroupLength::Samples(32)).unwrap().with_switch(6, 0).unwrap());
         recipes.push(recipe("switched5").with_switch(3, 5).unwrap().with_outliers(0.005, true).unwrap());
         recipes.push(recipe("lloyd4").with_outliers(1e-6, false).unwrap());
+        recipes.extend((2..=8).map(|bits| recipe("q4_0").with_bits(bits).unwrap()));
         for recipe in recipes {
             assert_eq!(recipe.to_string().parse::<Recipe>(), Ok(recipe), "{recipe}");
         }
