@@ -56,6 +56,11 @@ fn open_calibration(path: &Path, model: &Model, allow_other: bool) -> Result<Cal
     Ok(calibration)
 }
 
+/// The calibration that a method is given, if one is.
+fn calibration_of(method: &MethodArguments, model: &Model) -> Result<Option<Calibration>, Error> {
+    method.calibration.as_deref().map(|path| open_calibration(path, model, method.allow_other_weights)).transpose()
+}
+
 /// Says how many tokens are read when they are not as many as were asked for.
 fn note_of_tokens(windows: &Windows, asked: usize) {
     let (count, context) = (windows.count(), windows.context());

@@ -16,7 +16,7 @@ use quant_eval::place::Place;
 use quant_eval::text::{Tokenizer, Windows};
 use serde_json::{Value, json};
 
-use super::{layers, on_threads, open_calibration, warn_of_fall_back};
+use super::{calibration_of, layers, on_threads, warn_of_fall_back};
 use crate::args::Eval;
 use crate::json;
 
@@ -32,12 +32,7 @@ pub fn run(arguments: &Eval) -> anyhow::Result<()> {
     if stored.is_some() && method != Method::Identity {
         return Err(Error::Refused("the model is transformed already; leave --method out".into()).into());
     }
-    let calibration = arguments
-        .method
-        .calibration
-        .as_deref()
-        .map(|c| open_calibration(c, &model, arguments.method.allow_other_weights))
-        .transpose()?;
+    let calibration = calibration_of(&arguments.method, &model)?;
     let windows = windows(arguments, &model)?;
     let maker = Maker {
         model: &model,

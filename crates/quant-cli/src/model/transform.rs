@@ -3,7 +3,7 @@
 use quant_eval::fold::{fold, open_untransformed};
 use quant_eval::method::Method;
 
-use super::{layers, on_threads, open_calibration, warn_of_fall_back};
+use super::{calibration_of, layers, on_threads, warn_of_fall_back};
 use crate::args::Transform;
 use crate::{json, table};
 
@@ -12,12 +12,7 @@ pub fn run(arguments: &Transform) -> anyhow::Result<()> {
     let method = arguments.method.chosen(Method::Hadamard)?;
     json::check_place(arguments.json.as_deref(), &[&arguments.model, &arguments.output])?;
     let model = open_untransformed(&arguments.model)?;
-    let calibration = arguments
-        .method
-        .calibration
-        .as_deref()
-        .map(|c| open_calibration(c, &model, arguments.method.allow_other_weights))
-        .transpose()?;
+    let calibration = calibration_of(&arguments.method, &model)?;
     let build = arguments.method.build();
     let report = on_threads(arguments.threads, || {
         fold(&model, calibration.as_ref(), method, &build, &arguments.output, &mut layers("transforming"))
