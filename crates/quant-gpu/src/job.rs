@@ -180,7 +180,8 @@ impl Unit {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries })
     }
 
-    fn queries(&self) -> wgpu::QuerySet {
+    /// Room for two timestamps.
+    pub(crate) fn queries(&self) -> wgpu::QuerySet {
         self.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: None,
             ty: wgpu::QueryType::Timestamp,

@@ -131,6 +131,11 @@ impl Gpu {
         self.units.iter().map(|unit| &unit.facts).collect()
     }
 
+    /// Samples of the largest piece that a matrix is cut into.
+    pub fn piece_sample_max(&self) -> usize {
+        self.sample_max
+    }
+
     /// Loses the devices, as when they are unplugged: for tests of what comes after.
     #[doc(hidden)]
     pub fn lose(&self) {

@@ -28,8 +28,13 @@ impl Times {
     pub(crate) fn add(&self, kernel: &'static str, begin: u64, end: u64) {
         let mut kernels = self.kernels.lock().expect("nobody panics with it");
         let time = kernels.entry(kernel).or_default();
-        time.seconds += end.saturating_sub(begin) as f64 * self.period * 1e-9;
+        time.seconds += self.seconds(begin, end);
         time.dispatch_count += 1;
+    }
+
+    /// Seconds between two timestamps.
+    pub(crate) fn seconds(&self, begin: u64, end: u64) -> f64 {
+        end.saturating_sub(begin) as f64 * self.period * 1e-9
     }
 
     pub(crate) fn take(&self) -> BTreeMap<&'static str, KernelTime> {

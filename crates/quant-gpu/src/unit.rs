@@ -21,6 +21,8 @@ pub(crate) struct Unit {
     pub(crate) held: Mutex<Held>,
     /// Where kernels are timed, what they took.
     pub(crate) times: Option<Times>,
+    /// Whether copies can be timed as well.
+    pub(crate) stamps_between_copies: bool,
     /// Workgroups in one direction of a dispatch.
     pub(crate) grid_width: u32,
     pipelines: Mutex<HashMap<(&'static str, u32), wgpu::ComputePipeline>>,
@@ -39,11 +41,14 @@ impl Unit {
     /// Opens an adapter.
     pub(crate) fn open(facts: AdapterFacts, adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self, GpuError> {
         let timed = options.timed && facts.has_timestamps;
+        let of_timing = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
+        let required_features = if timed { of_timing & adapter.features() } else { wgpu::Features::empty() };
+        let stamps_between_copies = required_features.contains(of_timing);
         let limits = adapter.limits();
         let grid_width = limits.max_compute_workgroups_per_dimension.min(options.grid_width_max).max(1);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("quant"),
-            required_features: if timed { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() },
+            required_features,
             required_limits: limits,
             ..Default::default()
         };
@@ -63,7 +68,19 @@ impl Unit {
         let times = timed.then(|| Times::new(queue.get_timestamp_period()));
         let (pool, held, pipelines) = (Pool::default(), Mutex::default(), Mutex::default());
         let edits = options.edits.clone();
-        Ok(Self { facts, device, queue, pool, held, times, grid_width, pipelines, edits, health })
+        Ok(Self {
+            facts,
+            device,
+            queue,
+            pool,
+            held,
+            times,
+            stamps_between_copies,
+            grid_width,
+            pipelines,
+            edits,
+            health,
+        })
     }
 
     /// Fails when the device was lost or refused something.
