@@ -4,6 +4,7 @@ use crate::bench::Options;
 use crate::shell;
 use anyhow::{Context, Result};
 use serde_json::Value;
+use std::path::Path;
 
 /// Of the checkpoint that is made when none is given.
 const SYNTHETIC: &str = "synthetic:256";
@@ -11,21 +12,31 @@ const SYNTHETIC: &str = "synthetic:256";
 /// What a checkpoint is quantized to.
 const PRESETS: [&str; 2] = ["nf4", "kmeans4-row"];
 
+/// What it is quantized to on each device: one preset whose scales are searched there, one whose codebook is.
+const PRESETS_ON_DEVICES: [&str; 2] = ["nf4", "lloyd4"];
+
 /// Measures the checkpoint asked for; nothing where only other workloads are wanted.
 pub fn run(options: &Options) -> Result<Value> {
     let is_wanted = options.only.is_empty() || options.only.iter().any(|word| "checkpoint".contains(word.as_str()));
     if options.checkpoint.is_none() && !is_wanted {
         return Ok(Value::Null);
     }
-    let model = match &options.checkpoint {
-        Some(model) if model.to_string_lossy().starts_with("synthetic:") => model.clone(),
-        Some(model) => std::path::absolute(model)?,
-        None => SYNTHETIC.into(),
-    };
+    let model = options.checkpoint.clone().unwrap_or_else(|| SYNTHETIC.into());
+    measure(options, &model, options.rounds.min(5), "cpu", &PRESETS)
+}
+
+/// Measures it on `devices`, with commas between.
+pub fn run_on(options: &Options, model: &Path, rounds: usize, devices: &str) -> Result<Value> {
+    measure(options, model, rounds, devices, &PRESETS_ON_DEVICES)
+}
+
+fn measure(options: &Options, model: &Path, rounds: usize, devices: &str, presets: &[&str]) -> Result<Value> {
+    let is_synthetic = model.to_string_lossy().starts_with("synthetic:");
+    let model = if is_synthetic { model.to_owned() } else { std::path::absolute(model)? };
     let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-benches", "--bin", "checkpoint", "--"];
     let mut command = shell::cargo(&build);
     command.arg(model).arg(shell::root().join("target/bench-checkpoint"));
-    command.arg(options.rounds.min(5).to_string()).arg(options.threads.to_string()).args(PRESETS);
+    command.arg(rounds.to_string()).arg(options.threads.to_string()).arg(devices).args(presets);
     serde_json::from_str(&shell::capture(&mut command)?).context("the checkpoint workload printed no JSON")
 }
 
@@ -33,29 +44,31 @@ pub fn run(options: &Options) -> Result<Value> {
 pub fn table(run: &Value) -> String {
     let none = Vec::new();
     let results = run["results"].as_array().unwrap_or(&none);
-    let mut text = String::new();
-    for result in results {
-        let median = |part: &str| {
-            let mut seconds: Vec<f64> =
-                result[part].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
-            seconds.sort_by(f64::total_cmp);
-            seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
-        };
-        let (whole, parts) = (median("whole"), ["reading", "kernel", "writing"].map(median));
-        let sum: f64 = parts.iter().sum();
-        let gibibytes = run["source_len_bytes"].as_f64().unwrap_or(f64::NAN) / f64::from(1 << 30);
-        text += &format!(
-            "checkpoint {:<12} {gibibytes:>5.2} GiB: {whole:>7.3} s whole, {:.3} reading + {:.3} kernels + {:.3} writing \
-             = {sum:.3} s, {:.2} of the sum, MSE {:.3e}\n",
-            result["preset"].as_str().unwrap_or_default(),
-            parts[0],
-            parts[1],
-            parts[2],
-            whole / sum,
-            result["mse"].as_f64().unwrap_or(f64::NAN),
-        );
-    }
-    text
+    let gibibytes = run["source_len_bytes"].as_f64().unwrap_or(f64::NAN) / f64::from(1 << 30);
+    results.iter().map(|result| line(result, gibibytes)).collect()
+}
+
+fn line(result: &Value, gibibytes: f64) -> String {
+    let median = |part: &str| {
+        let mut seconds: Vec<f64> = result[part].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds.get(seconds.len() / 2).copied()
+    };
+    let [whole, reading, kernel, writing] =
+        ["whole", "reading", "kernel", "writing"].map(|part| median(part).unwrap_or(f64::NAN));
+    let sum = reading + kernel + writing;
+    let on_device = median("kernel_on_device")
+        .map_or(String::new(), |seconds| format!("; kernels in the whole run by the device's clock {seconds:.3} s"));
+    let text_of = |key: &str| result[key].as_str().unwrap_or_default();
+    format!(
+        "checkpoint {:<12} {:<6} {gibibytes:>5.2} GiB: {whole:>7.3} s whole, {reading:.3} reading + {kernel:.3} kernels + \
+         {writing:.3} writing = {sum:.3} s, {:.2} of the sum, MSE {:.3e}, codes {:.16}{on_device}\n",
+        text_of("preset"),
+        text_of("device"),
+        whole / sum,
+        result["mse"].as_f64().unwrap_or(f64::NAN),
+        text_of("codes_hash"),
+    )
 }
 
 #[cfg(test)]
@@ -70,5 +83,12 @@ mod tests {
         let text = table(&json!({"source_len_bytes": 1u64 << 30, "results": [result]}));
         assert!(text.contains("1.00 GiB:   3.000 s whole") && text.contains("1.50 of the sum"), "{text}");
         assert_eq!(table(&Value::Null), "");
+    }
+
+    #[test]
+    fn a_device_that_can_tell_is_quoted() {
+        let result = json!({"preset": "nf4", "device": "gpu:0", "kernel_on_device": [0.5, 0.25, 0.125]});
+        let text = table(&json!({"results": [result]}));
+        assert!(text.contains("gpu:0") && text.contains("device's clock 0.250 s"), "{text}");
     }
 }

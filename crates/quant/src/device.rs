@@ -87,9 +87,28 @@ impl Device {
 
     /// The device asked for; `threads` is for the processor.
     pub fn open(choice: &DeviceChoice, threads: Option<usize>) -> Result<Self, Error> {
+        Self::open_with(choice, threads, false)
+    }
+
+    /// The same; GPUs tell what kernels take, see [`Device::take_kernel_seconds`].
+    pub fn open_timed(choice: &DeviceChoice, threads: Option<usize>) -> Result<Self, Error> {
+        Self::open_with(choice, threads, true)
+    }
+
+    fn open_with(choice: &DeviceChoice, threads: Option<usize>, timed: bool) -> Result<Self, Error> {
         match choice {
             DeviceChoice::Cpu => Self::cpu(threads),
-            other => open_gpu(other, threads),
+            other => open_gpu(other, threads, timed),
+        }
+    }
+
+    /// Seconds that kernels took on a GPU since this was last asked, by its own clock; nothing on the processor, on a GPU
+    /// that cannot tell, and unless opened with [`Device::open_timed`].
+    pub fn take_kernel_seconds(&self) -> Option<f64> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(partners) => partners.take_kernel_seconds(),
         }
     }
 }
@@ -100,11 +119,11 @@ fn processor(threads: Option<usize>) -> Result<Cpu, Error> {
 }
 
 #[cfg(feature = "gpu")]
-fn open_gpu(choice: &DeviceChoice, threads: Option<usize>) -> Result<Device, Error> {
+fn open_gpu(choice: &DeviceChoice, threads: Option<usize>, timed: bool) -> Result<Device, Error> {
     use quant_gpu::{Choice, Gpu, GpuError, GpuOptions, inventory};
     let cpu = processor(threads)?;
-    let named = |text: &str| GpuOptions { choice: Choice::from_text(text), ..GpuOptions::default() };
-    let options = if let DeviceChoice::GpuNamed(name) = choice { named(name) } else { GpuOptions::default() };
+    let adapters = if let DeviceChoice::GpuNamed(name) = choice { Choice::from_text(name) } else { Choice::default() };
+    let options = GpuOptions { choice: adapters, timed, ..GpuOptions::default() };
     if *choice == DeviceChoice::Auto {
         let adapters = inventory();
         let chosen = options.choice.choose(&adapters).unwrap_or_default();
@@ -123,7 +142,7 @@ fn open_gpu(choice: &DeviceChoice, threads: Option<usize>) -> Result<Device, Err
 }
 
 #[cfg(not(feature = "gpu"))]
-fn open_gpu(choice: &DeviceChoice, threads: Option<usize>) -> Result<Device, Error> {
+fn open_gpu(choice: &DeviceChoice, threads: Option<usize>, _timed: bool) -> Result<Device, Error> {
     match choice {
         DeviceChoice::Auto => Device::cpu(threads),
         _ => Err(Error::refused("--device: this program was built without the feature gpu")),

@@ -40,6 +40,12 @@ impl Partners {
         self.cpu.thread_count()
     }
 
+    /// Seconds of kernels since last asked; see [`quant_gpu::Gpu::take_kernel_times`].
+    pub fn take_kernel_seconds(&self) -> Option<f64> {
+        let times = self.gpu.take_kernel_times();
+        (!times.is_empty()).then(|| times.values().map(|time| time.seconds).sum())
+    }
+
     fn either<T>(
         &self,
         on_gpu: impl FnOnce() -> Result<T, GpuError>,
