@@ -1,29 +1,54 @@
 //! How fast is each device, beside the processor and beside its own memory?
 
 use crate::bench::{Options, record_path};
-use crate::shell;
-use anyhow::{Context, Result};
+use crate::{bench_checkpoint, bench_peers, shell};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::path::Path;
+
+/// Packages by the module that is imported, as `pip` knows them.
+const PEERS: &[(&str, &str)] =
+    &[("torch", "torch"), ("bitsandbytes", "bitsandbytes"), ("flash_kmeans", "flash-kmeans==0.3.1")];
 
 /// Runs the workloads on the processor and every adapter, prints, saves, compares.
 pub fn run(options: &Options) -> Result<()> {
     let earlier = options.against.as_ref().map(|name| read(name)).transpose()?;
-    let (rounds, rows) = (options.rounds.to_string(), options.rows.to_string());
+    let numbers = [options.rounds, options.rows, options.chunk].map(|n| n.to_string());
     let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-benches", "--bin", "devices", "--"];
-    let output = shell::capture(shell::cargo(&build).arg(rounds).arg(rows).args(&options.only))?;
-    let mut run: Value = serde_json::from_str(&output).context("the workloads printed no JSON")?;
-    if let Some(model) = &options.checkpoint {
-        run["checkpoint"] = checkpoint(model, &run)?;
+    let mut command = shell::cargo(&build);
+    command.args(&numbers);
+    if options.peers {
+        if bench_peers::missing(&options.python, PEERS).contains(&"torch") {
+            bail!("no peer runs without torch");
+        }
+        command.arg("--peers").arg(&options.python).arg(shell::root().join("xtask/python/device_peers.py"));
+        command.arg(shell::root().join("target/bench-devices"));
     }
+    let output = shell::capture(command.args(&options.only))?;
+    let mut run: Value = serde_json::from_str(&output).context("the workloads printed no JSON")?;
     print!("{}", table(&run, earlier.as_ref()));
+    if let Some(model) = &options.checkpoint {
+        run["checkpoint"] = checkpoint(options, model, &run)?;
+        print!("{}", checkpoint_table(&run["checkpoint"]));
+    }
     if let Some(name) = &options.save {
-        let command = format!("cargo xtask bench --devices --rounds {} --rows {}", options.rounds, options.rows);
-        run["command"] = json!(format!("{command} --save {name}"));
+        run["command"] = json!(line_of(options, name));
         let path = record_path(name);
         std::fs::write(&path, format!("{run:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
         println!("saved: benches/records/{name}.json");
     }
     Ok(())
+}
+
+/// The command as it was given, the paths of this machine left out.
+fn line_of(options: &Options, name: &str) -> String {
+    let (rounds, rows, chunk) = (options.rounds, options.rows, options.chunk);
+    let mut line = format!("cargo xtask bench --devices --rounds {rounds} --rows {rows} --chunk {chunk}");
+    line += if options.peers { " --peers" } else { "" };
+    options.only.iter().for_each(|word| line += &format!(" --only '{word}'"));
+    let last = |model: &Path| model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    line += &options.checkpoint.as_ref().map_or(String::new(), |model| format!(" --checkpoint {}", last(model)));
+    format!("{line} --save {name}")
 }
 
 fn read(name: &str) -> Result<Value> {
@@ -32,34 +57,30 @@ fn read(name: &str) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
-/// Quantizes a checkpoint from end to end on each device: seconds, and a hash of all codes.
-fn checkpoint(model: &std::path::Path, run: &Value) -> Result<Value> {
-    let folder = shell::root().join("target/bench-devices");
-    std::fs::create_dir_all(&folder)?;
-    let model = std::path::absolute(model)?;
-    let gpu_count = run["devices"].as_array().map_or(0, Vec::len).saturating_sub(1);
-    let devices = std::iter::once("cpu".to_owned()).chain((0..gpu_count).map(|i| format!("gpu:{i}")));
+/// Quantizes a checkpoint from end to end on each device, the slow ones once.
+fn checkpoint(options: &Options, model: &Path, run: &Value) -> Result<Value> {
+    let devices = run["devices"].as_array().map_or(&[][..], Vec::as_slice);
+    let named = |software: bool| {
+        let of_kind = devices.iter().filter(|d| (d["is_software"] == true) == software);
+        let names = of_kind.map(|d| d["index"].as_u64().map_or("cpu".to_owned(), |index| format!("gpu:{index}")));
+        names.collect::<Vec<_>>().join(",")
+    };
     let mut results = Vec::new();
-    for device in devices {
-        for preset in ["nf4", "lloyd4"] {
-            let output = folder.join(format!("{preset}-{}", device.replace(':', "-")));
-            let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-cli", "--", "quantize"];
-            let mut command = shell::cargo(&build);
-            command.arg(&model).arg(&output).args(["--overwrite", "--preset", preset, "--device", &device]);
-            let report: Value = serde_json::from_str(&shell::capture(command.args(["--json", "-"]))?)?;
-            let totals = &report["totals"];
-            results.push(json!({
-                "device": device, "preset": preset, "seconds": totals["seconds"], "sqnr_db": totals["sqnr_db"],
-                "weight_count": totals["weight_count"], "codes_hash": totals["codes_hash"],
-            }));
+    for (names, rounds) in [(named(false), options.rounds.min(3)), (named(true), 1)] {
+        if !names.is_empty() {
+            results.push(bench_checkpoint::run_on(options, model, rounds, &names)?);
         }
     }
     Ok(Value::Array(results))
 }
 
-/// The workload of that name on a device.
+fn checkpoint_table(results: &Value) -> String {
+    results.as_array().into_iter().flatten().map(bench_checkpoint::table).collect()
+}
+
+/// The workload of that name on a device; the device's own, not a peer's.
 fn workload<'a>(device: &'a Value, name: &str) -> Option<&'a Value> {
-    device["workloads"].as_array()?.iter().find(|w| w["name"] == name)
+    device["workloads"].as_array()?.iter().find(|w| w["name"] == name && w["peer"].is_null())
 }
 
 fn median_seconds(workload: &Value) -> Option<f64> {
@@ -97,20 +118,47 @@ fn table(run: &Value, earlier: Option<&Value>) -> String {
             "to CPU",
             if earlier.is_some() { "   share now / before" } else { "" }
         );
-        for workload in device["workloads"].as_array().unwrap_or(&none) {
+        let workloads = device["workloads"].as_array().unwrap_or(&none);
+        for workload in workloads.iter().filter(|w| w["peer"].is_null()) {
             text += &line(device, &devices[0], workload, earlier);
+            let name = &workload["name"];
+            let peers = workloads.iter().filter(|w| !w["peer"].is_null() && w["name"] == *name);
+            peers.for_each(|peer| text += &peer_line(workload, peer));
         }
     }
-    for result in run["checkpoint"].as_array().unwrap_or(&none) {
-        let text_of = |key: &str| result[key].as_str().unwrap_or_default();
-        let (seconds, weights) = (result["seconds"].as_f64(), result["weight_count"].as_f64());
-        let (seconds, weights) = (seconds.unwrap_or(f64::NAN), weights.unwrap_or(f64::NAN));
-        let (device, preset, hash) = (text_of("device"), text_of("preset"), text_of("codes_hash"));
-        let rate = weights / seconds / 1e6;
-        text +=
-            &format!("checkpoint {preset:<8} {device:<8} {seconds:>8.2} s {rate:>8.1} Mweight/s  codes {hash:.16}\n");
+    text + &peers_line(&run["peers"])
+}
+
+/// Where the peers ran, and what they refused.
+fn peers_line(peers: &Value) -> String {
+    if peers.is_null() {
+        return String::new();
     }
+    let mut text = format!("peers ran on {}: {}\n", peers["device"].as_str().unwrap_or_default(), peers["versions"]);
+    let refused = peers["refused"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    refused.for_each(|why| text += &format!("refused: {why}\n"));
     text
+}
+
+/// A peer under ours: its time, its error, and how many times as fast ours is.
+fn peer_line(ours: &Value, peer: &Value) -> String {
+    let of_sample = |workload: &Value, seconds: f64| seconds / workload["sample_count"].as_f64().unwrap_or(f64::NAN);
+    let theirs = median_seconds(peer).unwrap_or(f64::NAN);
+    let ratio = |ours_seconds: f64| of_sample(peer, theirs) / of_sample(ours, ours_seconds);
+    let mse = peer["mse"].as_f64().map_or(String::new(), |mse| format!("{mse:.4e}"));
+    let kernels = ours["kernel_seconds"].as_f64().map_or(String::new(), |seconds| {
+        let without = ours["kernels_leave_out"].as_str().map_or(String::new(), |what| format!(" without {what}"));
+        format!(", kernels{without} {:.2} ×", ratio(seconds))
+    });
+    let (name, clock) =
+        (format!("  {}", peer["peer"].as_str().unwrap_or_default()), ratio(median_seconds(ours).unwrap_or(f64::NAN)));
+    let rate = 1e-6 / of_sample(peer, theirs);
+    format!(
+        "{name:<28} {:>10.2} {rate:>10.1} {:>10} {:>8} {mse:>11} ours {clock:.2} × as fast by the clock{kernels}\n",
+        1e3 * theirs,
+        "",
+        ""
+    )
 }
 
 fn line(device: &Value, cpu: &Value, workload: &Value, earlier: Option<&Value>) -> String {
@@ -151,5 +199,18 @@ mod tests {
         let text = table(&run, Some(&run));
         assert!(text.contains("50.0 %") && text.contains("12.5 %"), "{text}");
         assert!(text.lines().last().is_some_and(|l| l.contains("2.00") && l.ends_with("1.00")), "{text}");
+    }
+
+    #[test]
+    fn a_peer_is_compared_with_the_workload_above_it() {
+        let ours = json!({"name": "w", "sample_count": 1000, "seconds": [2.0], "kernel_seconds": 0.5,
+            "kernels_leave_out": "sums"});
+        let peer = json!({"name": "w", "peer": "torch", "sample_count": 500, "seconds": [3.0, 1.0, 9.0], "mse": 0.25});
+        let device = json!({"device": "gpu", "workloads": [peer, ours]});
+        let peers = json!({"device": "the processor", "refused": ["flash-kmeans: no CUDA"]});
+        let text = table(&json!({"devices": [device], "peers": peers}), None);
+        assert!(text.contains("ours 3.00 × as fast by the clock, kernels without sums 12.00 ×"), "{text}");
+        assert!(text.contains("peers ran on the processor") && text.ends_with("refused: flash-kmeans: no CUDA\n"));
+        assert_eq!(text.lines().count(), 6, "{text}");
     }
 }

@@ -3,6 +3,7 @@
 use crate::bench::Options;
 use crate::shell;
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::Command;
 
 /// Packages by the module that is imported, as `pip` knows them.
@@ -16,19 +17,24 @@ const PEERS: &[(&str, &str)] = &[
     ("threadpoolctl", "threadpoolctl"),
 ];
 
-/// Runs W1 to W3 in turn with the peers that are installed, and says how to install the others.
-pub fn run(options: &Options) -> Result<()> {
+/// Which of `packages` that Python lacks, after saying so with the line that installs them.
+pub fn missing<'a>(python: &Path, packages: &[(&str, &'a str)]) -> Vec<&'a str> {
     let has = |module: &str| {
         // Looked up and not imported: some take long, and print.
         let find = format!("import importlib.util as u, sys; sys.exit(u.find_spec('{module}') is None)");
-        shell::succeeds(Command::new(&options.python).args(["-c", &find]))
+        shell::succeeds(Command::new(python).args(["-c", &find]))
     };
-    let missing: Vec<_> = PEERS.iter().filter(|(module, _)| !has(module)).map(|(_, package)| *package).collect();
+    let missing: Vec<_> = packages.iter().filter(|(module, _)| !has(module)).map(|(_, package)| *package).collect();
     if !missing.is_empty() {
         println!("missing: {}", missing.join(", "));
-        println!("to install: {} -m pip install {}", options.python.display(), missing.join(" "));
+        println!("to install: {} -m pip install {}", python.display(), missing.join(" "));
     }
-    if missing.contains(&"numpy") {
+    missing
+}
+
+/// Runs W1 to W3 in turn with the peers that are installed, and says how to install the others.
+pub fn run(options: &Options) -> Result<()> {
+    if missing(&options.python, PEERS).contains(&"numpy") {
         bail!("no peer runs without numpy");
     }
     let threads = if options.threads == 0 { std::thread::available_parallelism()?.get() } else { options.threads };
