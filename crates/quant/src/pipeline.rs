@@ -16,6 +16,7 @@ use crate::entropy;
 use crate::error::Error;
 use crate::feedback::ErrorFeedback;
 use crate::files::OutputFiles;
+pub use crate::memory::peak_memory_bound_bytes;
 use crate::outputs::{Subject, Target, gguf};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
@@ -85,7 +86,7 @@ impl Options {
     /// What is done to a tensor beside its recipe, in words.
     pub(crate) fn suffix(&self) -> String {
         let feedback = self.error_feedback.as_ref().map_or(String::new(), |f| format!(" {}", f.words()));
-        if self.entropy { feedback + " entropy-coded" } else { feedback }
+        if self.entropy { feedback + entropy::MARK } else { feedback }
     }
 }
 
@@ -109,12 +110,6 @@ pub trait Progress: Sync {
 #[derive(Debug)]
 pub struct Silent;
 impl Progress for Silent {}
-
-/// Memory that a run of this checkpoint promises to stay below: 3 × the largest tensor as f32 + 200 MB.
-pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint) -> u64 {
-    let weights = checkpoint.tensors().iter().map(|t| t.shape.iter().product::<usize>() as u64).max();
-    12 * weights.unwrap_or(0) + 200_000_000
-}
 
 /// What a run will make, told before a weight is read.
 #[derive(Clone, Debug)]
@@ -223,8 +218,7 @@ fn circumstances(
         source_len_bytes: checkpoint.tensors().iter().map(|t| t.byte_len).sum(),
         output_len_bytes: files.data_len_bytes(),
         seconds,
-        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint)
-            + options.error_feedback.as_ref().map_or(0, |_| ErrorFeedback::peak_memory_bytes(checkpoint)),
+        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint, options),
         recipe: options.recipe_text(),
         target: options.target.name().into(),
         device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
@@ -327,7 +321,10 @@ impl Job<'_> {
             lens.extend(entropy::recode(&folder.join(name), device.thread_count())?);
         }
         for (index, report) in tensors.iter_mut().enumerate() {
-            let Some(len) = lens.get(&report.name) else { continue };
+            let Some(len) = lens.get(&report.name) else {
+                report.method.truncate(report.method.trim_end_matches(entropy::MARK).len());
+                continue;
+            };
             circumstances.output_len_bytes -= report.sums.stored_bits / 8;
             circumstances.output_len_bytes += len;
             report.set_stored_bits(8 * len);

@@ -41,6 +41,7 @@ fn weights(path: &Path) -> Vec<(String, Vec<u8>)> {
 fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
     let dir = tempdir().unwrap();
     let input = model(&dir.path().join("in"));
+    let mut coded_presets = 0;
     for preset in PRESETS {
         let at = |suffix: &str| dir.path().join(format!("{preset}-{suffix}"));
         let plain = run(&input, &at("plain"), &options(preset)).unwrap();
@@ -50,8 +51,34 @@ fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
         assert!(tree(&at("coded")) == tree(&at("again")), "{preset}");
         assert_eq!(report.totals.codes_hash, plain.totals.codes_hash, "{preset}");
         let index = std::fs::read_to_string(at("coded").join("model.safetensors.index.json")).unwrap();
-        assert!(index.contains("codes.words") && !index.contains(".codes\""), "{index}");
+        let any_coded = report.tensors.iter().any(|t| t.method.ends_with("entropy-coded"));
+        assert_eq!(index.contains("codes.words"), any_coded, "{preset}: {index}");
+        coded_presets += usize::from(any_coded);
+        for (coded, plain) in report.tensors.iter().zip(&plain.tensors) {
+            let (ours, packed) = (coded.sums.stored_bits, plain.sums.stored_bits);
+            let says_so = coded.method.ends_with("entropy-coded");
+            assert!(
+                says_so == (ours < packed) && ours <= packed,
+                "{} {}: {ours} of {packed}",
+                coded.name,
+                coded.method
+            );
+        }
     }
+    assert!(coded_presets > 2, "{coded_presets}");
+}
+
+#[test]
+fn codes_that_a_table_would_enlarge_stay_packed() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("small.safetensors");
+    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[4, 64], 3)]);
+    let (plain, output) = (dir.path().join("plain.safetensors"), dir.path().join("coded.safetensors"));
+    let packed = run(&input, &plain, &options("int4")).unwrap();
+    let report = run(&input, &output, &coded("int4")).unwrap();
+    assert_eq!(report.tensors[0].sums.stored_bits, packed.tensors[0].sums.stored_bits);
+    assert_eq!(report.totals.output_len_bytes, packed.totals.output_len_bytes);
+    assert!(weights(&plain) == weights(&output));
 }
 
 /// One linear of 512 × 1024 in a file of its own.
@@ -122,9 +149,9 @@ fn other_targets_are_refused() {
 fn damage_to_codes_is_one_clear_error() {
     let dir = tempdir().unwrap();
     let input = dir.path().join("small.safetensors");
-    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[24, 40], 3)]);
+    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[24, 200], 3)]);
     let output = dir.path().join("coded.safetensors");
-    run(&input, &output, &coded("nf4")).unwrap();
+    run(&input, &output, &coded("int4")).unwrap();
     let bytes = std::fs::read(&output).unwrap();
     let device = Device::cpu(Some(2)).unwrap();
     let bad = dir.path().join("bad.safetensors");
