@@ -86,7 +86,13 @@ impl Options {
     /// What is done to a tensor beside its recipe, in words.
     pub(crate) fn suffix(&self) -> String {
         let feedback = self.error_feedback.as_ref().map_or(String::new(), |f| format!(" {}", f.words()));
-        if self.entropy { feedback + entropy::MARK } else { feedback }
+        if self.codes_entropy() { feedback + entropy::MARK } else { feedback }
+    }
+
+    /// Whether codes are coded to their entropy: where it was asked for, or a recipe is meant for it.
+    pub fn codes_entropy(&self) -> bool {
+        let mut recipes = self.exceptions.values().chain([&self.recipe]);
+        self.target == Target::Native && (self.entropy || recipes.any(|r| r.codebook.is_entropy_coded()))
     }
 }
 
@@ -183,7 +189,7 @@ pub fn run(
     {
         let mut circumstances = circumstances(earlier.seconds);
         let reports = earlier.into_reports();
-        if options.entropy {
+        if options.codes_entropy() {
             circumstances.output_len_bytes = reports.iter().map(|t| t.sums.stored_bits / 8).sum();
         }
         return Ok(Report::new(reports, circumstances));
@@ -201,7 +207,7 @@ pub fn run(
     };
     files.carry_side_files(checkpoint, job.partial.folder())?;
     let mut circumstances = circumstances(0.0);
-    let tensors = if options.entropy { job.recode(tensors, &mut circumstances, device)? } else { tensors };
+    let tensors = if options.codes_entropy() { job.recode(tensors, &mut circumstances, device)? } else { tensors };
     circumstances.seconds = job.seconds();
     job.partial.finish(files.single())?;
     Ok(Report::new(tensors, circumstances))
@@ -233,7 +239,7 @@ fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity
     let choice = crc32fast::hash(plan.actions.iter().map(text).collect::<Vec<_>>().join("\n").as_bytes());
     let weights = options.sensitivities.as_ref().map_or(String::new(), |s| format!(", {}", s.fingerprint()));
     let feedback = options.error_feedback.as_ref().map_or_else(String::new, |f| format!(", {}", f.identity()));
-    let entropy = if options.entropy { ", entropy coded" } else { "" };
+    let entropy = if options.codes_entropy() { ", entropy coded" } else { "" };
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),

@@ -106,6 +106,29 @@ fn size_is_that_of_the_entropy_and_the_rate_is_that_of_the_file() {
     }
 }
 
+#[test]
+fn entropy_constrained_presets_are_coded_without_being_asked() {
+    let dir = tempdir().unwrap();
+    let input = one_linear(dir.path());
+    let [output, dense] = ["ecsq.safetensors", "dense.safetensors"].map(|name| dir.path().join(name));
+    let report = run(&input, &output, &options("ecsq2.5")).unwrap();
+    let sums = &report.tensors[0].sums;
+    assert_eq!(report.tensors[0].method, "ecsq2.5 entropy-coded");
+    let stored: u64 = Checkpoint::open(&output).unwrap().tensors().iter().map(|t| t.byte_len).sum();
+    assert_eq!(sums.stored_bits, 8 * stored);
+    // Two tables of 32 entries, and what the coder adds to each chunk.
+    let excess = sums.stored_bits as f64 / (512.0 * 1024.0) - 2.5 - 2.0 * 32.0 * 32.0 / (512.0 * 1024.0);
+    assert!(excess.abs() < 0.01, "{excess} bits");
+    let decoded = run(&input, &dense, &common::to(options("ecsq2.5"), Target::Dense { dtype: None })).unwrap();
+    assert_eq!(decoded.totals.codes_hash, report.totals.codes_hash);
+    let apart = decoded.totals.rate_bits / report.totals.rate_bits - 1.0;
+    assert!(apart.abs() < 0.005, "{apart}: dense output states the rate of the native form");
+    assert!(weights(&output) == weights(&dense));
+    let folder = model(&dir.path().join("in"));
+    let refused = run(&folder, &dir.path().join("no"), &common::to(options("ecsq2.5"), Target::Bitsandbytes));
+    assert!(refused.unwrap_err().to_string().contains("ecsq2.5"));
+}
+
 /// Stops the run when some tensors are done, the way a kill would.
 struct StopAfter(AtomicUsize);
 
