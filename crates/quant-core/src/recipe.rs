@@ -24,6 +24,9 @@ pub const GGML_BLOCK_LEN: usize = 32;
 /// The family whose groups choose among codebooks.
 const SWITCHED: &str = "switched";
 
+/// The family whose codes have a given entropy.
+const ENTROPY_CONSTRAINED: &str = "ecsq";
+
 /// Where the levels come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodebookRule {
@@ -39,6 +42,12 @@ pub enum CodebookRule {
     Lloyd,
     /// Exact 1-D k-means of every row.
     KmeansRow,
+    /// Designed from the samples of the whole matrix: least squared error found at an entropy of the codes, which are
+    /// entropy coded.
+    EntropyConstrained {
+        /// The entropy in hundredths of a bit.
+        rate: u16,
+    },
 }
 
 impl CodebookRule {
@@ -64,8 +73,13 @@ impl CodebookRule {
             Self::Float => Some(float_format::fp_levels(bits)),
             Self::Integer => Some(uniform::integer_levels(bits)),
             Self::Iq4Nl => Some(IQ4_NL_LEVELS.to_vec()),
-            Self::Lloyd | Self::KmeansRow => None,
+            Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } => None,
         }
+    }
+
+    /// Whether codes are worth storing only when they are entropy coded.
+    pub fn is_entropy_coded(self) -> bool {
+        matches!(self, Self::EntropyConstrained { .. })
     }
 }
 
@@ -136,7 +150,8 @@ impl OutlierRule {
 impl Recipe {
     /// The preset called `name`: a family (`nf`, `fp`, `int`, `lloyd`, `kmeans…-row`) with its bits.
     ///
-    /// Fixed codebooks default to groups of 64 samples with signed scale search; designed ones to no scale at all.
+    /// Fixed codebooks default to groups of 64 samples with signed scale search; designed ones to no scale at all. `ecsq` has
+    /// the entropy of its codes after its name: `ecsq4.25`.
     ///
     /// ```
     /// use quant_core::recipe::Recipe;
@@ -153,6 +168,9 @@ impl Recipe {
         }
         if let Some(bits) = name.strip_prefix(SWITCHED).and_then(|bits| bits.parse().ok()) {
             return Self::switched(bits).ok_or_else(|| RecipeError::UnknownPreset(name.into()));
+        }
+        if let Some(bits) = name.strip_prefix(ENTROPY_CONSTRAINED).and_then(|bits| bits.parse().ok()) {
+            return Self::entropy_constrained(bits);
         }
         let unknown = || RecipeError::UnknownPreset(name.into());
         let family = |(rule, prefix, suffix): &(CodebookRule, &str, &str)| {
@@ -187,6 +205,17 @@ impl Recipe {
         Some(Self { switch: Some(switch), ..plain })
     }
 
+    /// One codebook for the matrix, with codes of an entropy of `rate` bits, 1 to 6, in steps of 0.01; codes are two bits
+    /// wider, so that tails have levels of their own.
+    fn entropy_constrained(rate: f64) -> Result<Self, RecipeError> {
+        if !(1.0..=6.0).contains(&rate) {
+            return Err(RecipeError::RateOutOfRange(rate.to_string()));
+        }
+        let bit_width = BitWidth::new(rate.ceil() as u32 + 2).expect("3 to 8");
+        let codebook = CodebookRule::EntropyConstrained { rate: (100.0 * rate).round() as u16 };
+        Ok(Self::plain(codebook, bit_width, GroupLength::Tensor))
+    }
+
     /// What a block of llama.cpp holds.
     fn ggml(codebook: CodebookRule, bits: u32, rule: ScaleRule) -> Self {
         let bit_width = BitWidth::new(bits).expect("4 or 8");
@@ -194,10 +223,14 @@ impl Recipe {
         Self { scale: Some(rule), half_scales: true, ..Self::plain(codebook, bit_width, group) }
     }
 
-    /// The same with another bit width.
+    /// The same with another bit width; where codes are entropy coded, with that entropy.
     pub fn with_bits(mut self, bits: u32) -> Result<Self, RecipeError> {
         if !(2..=8).contains(&bits) {
             return Err(RecipeError::BitsOutOfRange(bits));
+        }
+        if self.codebook.is_entropy_coded() {
+            let Self { codebook, bit_width, .. } = Self::entropy_constrained(bits.into())?;
+            return Ok(Self { codebook, bit_width, ..self });
         }
         if self.codebook == CodebookRule::Iq4Nl && bits != 4 {
             return Err(RecipeError::BitsFixed { name: self.family_name() });
@@ -215,6 +248,9 @@ impl Recipe {
         if self.switch.is_some() && !matches!(group, GroupLength::Samples(_)) {
             let why = "groups that choose a step are runs of samples; use a group such as 16";
             return Err(RecipeError::NoSwitch { name: self.family_name(), why });
+        }
+        if self.codebook.is_entropy_coded() && group != GroupLength::Tensor {
+            return Err(RecipeError::NoGroups { name: self.family_name() });
         }
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
@@ -250,7 +286,8 @@ impl Recipe {
         if !(1..=8).contains(&step_bits.saturating_add(shape_bits)) {
             return Err(RecipeError::SwitchBits { step_bits, shape_bits });
         }
-        if self.codebook == CodebookRule::KmeansRow || self.half_scales || self.double_quant {
+        let is_its_own = self.codebook == CodebookRule::KmeansRow || self.codebook.is_entropy_coded();
+        if is_its_own || self.half_scales || self.double_quant {
             return refuse("has scales or codebooks of its own; steps are for nf, fp, int, lloyd and switched");
         }
         if self.codebook.is_fixed() && shape_bits > 0 {
@@ -289,7 +326,7 @@ impl Recipe {
             return false;
         }
         let shared_with_codebook = match self.codebook {
-            CodebookRule::Lloyd => self.group == GroupLength::Tensor,
+            CodebookRule::Lloyd | CodebookRule::EntropyConstrained { .. } => self.group == GroupLength::Tensor,
             CodebookRule::KmeansRow => matches!(self.group, GroupLength::Row | GroupLength::Tensor),
             _ => false,
         };
@@ -303,6 +340,9 @@ impl Recipe {
         }
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
             return format!("{SWITCHED}{}", self.bit_width.bits());
+        }
+        if let CodebookRule::EntropyConstrained { rate } = self.codebook {
+            return format!("{ENTROPY_CONSTRAINED}{}", f64::from(rate) / 100.0);
         }
         let (_, prefix, suffix) =
             CodebookRule::ALL.iter().find(|(rule, ..)| *rule == self.codebook).expect("every rule is listed");
