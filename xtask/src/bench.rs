@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: cargo xtask bench --save before\n         cargo xtask bench --against before --only nf4\n         \
-                  cargo xtask bench --devices --rounds 11 --rows 16384 --checkpoint synthetic:13312 --save gpu\n         \
+                  cargo xtask bench --devices --rounds 11 --rows 262144 --checkpoint synthetic:13312\n         \
                   cargo xtask bench --devices --peers --python ~/env/bin/python\n         \
                   cargo xtask bench --peers --python ~/env/bin/python --only 'W3 d=8'"
 )]
@@ -38,16 +38,17 @@ pub struct Options {
     /// Measure the processor and every GPU adapter on the same workloads
     #[arg(long)]
     devices: bool,
-    /// Rows of 4096 samples, with --devices; the host needs 52 KiB for each, and 16384 leave the caches of a GPU
+    /// Rows of 4096 samples, with --devices; the host needs 52 KiB for each. 16384 leave the caches of a GPU, 262144 are a
+    /// billion samples
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub rows: usize,
     /// MiB of the pieces that GPUs get, with --devices; a checkpoint is cut as ever
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub chunk: usize,
-    /// Quantize this checkpoint from end to end beside its parts alone, on each device with --devices; `synthetic:MIB` is
-    /// a file of bf16 noise, and 13312 of a size with 7 billion weights
+    /// Quantize this checkpoint from end to end beside its parts alone; `synthetic:MIB` is a file of bf16 noise, and 13312
+    /// of a size with 7 billion weights. With --devices on each device, and may be repeated
     #[arg(long, value_name = "MODEL")]
-    pub checkpoint: Option<PathBuf>,
+    pub checkpoint: Vec<PathBuf>,
     /// Run W1 to W3 beside the Python packages that solve the same; with --devices its workloads, beside those on GPUs
     #[arg(long)]
     pub peers: bool,

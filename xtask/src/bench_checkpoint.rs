@@ -2,9 +2,9 @@
 
 use crate::bench::Options;
 use crate::shell;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Of the checkpoint that is made when none is given.
 const SYNTHETIC: &str = "synthetic:256";
@@ -18,10 +18,12 @@ const PRESETS_ON_DEVICES: [&str; 2] = ["nf4", "lloyd4"];
 /// Measures the checkpoint asked for; nothing where only other workloads are wanted.
 pub fn run(options: &Options) -> Result<Value> {
     let is_wanted = options.only.is_empty() || options.only.iter().any(|word| "checkpoint".contains(word.as_str()));
-    if options.checkpoint.is_none() && !is_wanted {
-        return Ok(Value::Null);
-    }
-    let model = options.checkpoint.clone().unwrap_or_else(|| SYNTHETIC.into());
+    let model = match options.checkpoint.as_slice() {
+        [] if !is_wanted => return Ok(Value::Null),
+        [] => PathBuf::from(SYNTHETIC),
+        [model] => model.clone(),
+        _ => bail!("one --checkpoint at a time, unless with --devices"),
+    };
     measure(options, &model, options.rounds.min(5), "cpu", &PRESETS)
 }
 

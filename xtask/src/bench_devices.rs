@@ -27,10 +27,14 @@ pub fn run(options: &Options) -> Result<()> {
     let output = shell::capture(command.args(&options.only))?;
     let mut run: Value = serde_json::from_str(&output).context("the workloads printed no JSON")?;
     print!("{}", table(&run, earlier.as_ref()));
-    if let Some(model) = &options.checkpoint {
-        run["checkpoint"] = checkpoint(options, model, &run)?;
-        print!("{}", checkpoint_table(&run["checkpoint"]));
+    let mut checkpoints = Vec::new();
+    for model in &options.checkpoint {
+        let results = checkpoint(options, model, &run)?;
+        println!("{}", last_part(model));
+        results.iter().for_each(|result| print!("{}", bench_checkpoint::table(result)));
+        checkpoints.push(json!({"model": last_part(model), "parts": results}));
     }
+    run["checkpoints"] = Value::Array(checkpoints);
     if let Some(name) = &options.save {
         run["command"] = json!(line_of(options, name));
         let path = record_path(name);
@@ -46,9 +50,13 @@ fn line_of(options: &Options, name: &str) -> String {
     let mut line = format!("cargo xtask bench --devices --rounds {rounds} --rows {rows} --chunk {chunk}");
     line += if options.peers { " --peers" } else { "" };
     options.only.iter().for_each(|word| line += &format!(" --only '{word}'"));
-    let last = |model: &Path| model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    line += &options.checkpoint.as_ref().map_or(String::new(), |model| format!(" --checkpoint {}", last(model)));
+    options.checkpoint.iter().for_each(|model| line += &format!(" --checkpoint {}", last_part(model)));
     format!("{line} --save {name}")
+}
+
+/// A model without the folders above it.
+fn last_part(model: &Path) -> String {
+    model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn read(name: &str) -> Result<Value> {
@@ -58,7 +66,7 @@ fn read(name: &str) -> Result<Value> {
 }
 
 /// Quantizes a checkpoint from end to end on each device, the slow ones once.
-fn checkpoint(options: &Options, model: &Path, run: &Value) -> Result<Value> {
+fn checkpoint(options: &Options, model: &Path, run: &Value) -> Result<Vec<Value>> {
     let devices = run["devices"].as_array().map_or(&[][..], Vec::as_slice);
     let named = |software: bool| {
         let of_kind = devices.iter().filter(|d| (d["is_software"] == true) == software);
@@ -71,11 +79,7 @@ fn checkpoint(options: &Options, model: &Path, run: &Value) -> Result<Value> {
             results.push(bench_checkpoint::run_on(options, model, rounds, &names)?);
         }
     }
-    Ok(Value::Array(results))
-}
-
-fn checkpoint_table(results: &Value) -> String {
-    results.as_array().into_iter().flatten().map(bench_checkpoint::table).collect()
+    Ok(results)
 }
 
 /// The workload of that name on a device; the device's own, not a peer's.
@@ -92,6 +96,10 @@ fn median_seconds(workload: &Value) -> Option<f64> {
 /// Bytes that must move, a second.
 fn bytes_per_second(workload: &Value, seconds: f64) -> f64 {
     workload["sample_count"].as_f64().unwrap_or(0.0) * workload["bytes_per_sample"].as_f64().unwrap_or(0.0) / seconds
+}
+
+fn per_sample(workload: &Value, seconds: f64) -> f64 {
+    seconds / workload["sample_count"].as_f64().unwrap_or(f64::NAN)
 }
 
 /// The share of the copy bandwidth: of kernel time where it is known.
@@ -142,9 +150,8 @@ fn peers_line(peers: &Value) -> String {
 
 /// A peer under ours: its time, its error, and how many times as fast ours is.
 fn peer_line(ours: &Value, peer: &Value) -> String {
-    let of_sample = |workload: &Value, seconds: f64| seconds / workload["sample_count"].as_f64().unwrap_or(f64::NAN);
     let theirs = median_seconds(peer).unwrap_or(f64::NAN);
-    let ratio = |ours_seconds: f64| of_sample(peer, theirs) / of_sample(ours, ours_seconds);
+    let ratio = |ours_seconds: f64| per_sample(peer, theirs) / per_sample(ours, ours_seconds);
     let mse = peer["mse"].as_f64().map_or(String::new(), |mse| format!("{mse:.4e}"));
     let kernels = ours["kernel_seconds"].as_f64().map_or(String::new(), |seconds| {
         let without = ours["kernels_leave_out"].as_str().map_or(String::new(), |what| format!(" without {what}"));
@@ -152,7 +159,7 @@ fn peer_line(ours: &Value, peer: &Value) -> String {
     });
     let (name, clock) =
         (format!("  {}", peer["peer"].as_str().unwrap_or_default()), ratio(median_seconds(ours).unwrap_or(f64::NAN)));
-    let rate = 1e-6 / of_sample(peer, theirs);
+    let rate = 1e-6 / per_sample(peer, theirs);
     format!(
         "{name:<28} {:>10.2} {rate:>10.1} {:>10} {:>8} {mse:>11} ours {clock:.2} × as fast by the clock{kernels}\n",
         1e3 * theirs,
@@ -169,7 +176,9 @@ fn line(device: &Value, cpu: &Value, workload: &Value, earlier: Option<&Value>) 
     let share = share_of_copy(device, workload);
     let shown = share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share));
     let mse = workload["mse"].as_f64().map_or(String::new(), |mse| format!("{mse:.4e}"));
-    let of_cpu = self::workload(cpu, name).and_then(median_seconds).map(|cpu| cpu / seconds);
+    // A copy is as long as a piece of the matrix, so that seconds of a sample are compared.
+    let of_cpu = self::workload(cpu, name).and_then(|w| Some(per_sample(w, median_seconds(w)?)));
+    let of_cpu = of_cpu.map(|cpu| cpu / per_sample(workload, seconds));
     let ratio = of_cpu.map_or("-".into(), |ratio| format!("{ratio:.2}"));
     let before = earlier.and_then(|run| {
         let same = run["devices"].as_array()?.iter().find(|d| d["device"] == device["device"])?;
