@@ -6,7 +6,8 @@
 //! * [`rounds`] – interleaved timing and its statistics;
 //! * [`verbs`], [`mutations`] – what adapters are checked for, and which mistakes must be noticed.
 //!
-//! The binary `workloads` is what `cargo xtask bench` runs, `checkpoint` what it runs with `--checkpoint`, `devices` is what it runs with `--devices`, `check` serves
+//! The binary `workloads` is what `cargo xtask bench` runs, `checkpoint` what it runs with `--checkpoint`, `devices` with
+//! `--devices` (its peers are in `xtask/python/device_peers.py`), `check` serves
 //! `cargo xtask check` and `cargo xtask mutate`, `rounds` is the partner of `cargo xtask interop`, and
 //! `benches/kernels.rs` has the same cases for criterion. W4 is a standing workload: 16.7 million samples of N(0, 1)
 //! against a sorted 16-level codebook.

@@ -19,6 +19,9 @@ import torch
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 
+# Scores at a time: on a GPU they have to fit in memory, on the processor in its cache, where torch is several times as fast.
+PAIRS = 1 << (28 if ON_GPU else 20)
+
 # Rows of a part where errors are summed: f64 takes memory.
 PART = 1 << 12
 
@@ -52,8 +55,7 @@ def vector_error(points, codevectors, codes):
 def lloyd_iteration(points, codevectors):
     """Nearest codevectors by a matrix product, then sums of cells."""
     half_squares = 0.5 * (codevectors * codevectors).sum(1)
-    # Scores of at most 2^28 pairs at a time, so that they fit in memory.
-    step = max(1, (1 << 28) // codevectors.shape[0])
+    step = max(1, PAIRS // codevectors.shape[0])
     codes = torch.cat([torch.addmm(half_squares, part, codevectors.T, alpha=-1).argmin(1) for part in points.split(step)])
     sums = torch.zeros_like(codevectors).index_add_(0, codes, points)
     counts = torch.bincount(codes, minlength=codevectors.shape[0])

@@ -63,8 +63,8 @@ fn line(result: &Value, gibibytes: f64) -> String {
         .map_or(String::new(), |seconds| format!("; kernels in the whole run by the device's clock {seconds:.3} s"));
     let text_of = |key: &str| result[key].as_str().unwrap_or_default();
     format!(
-        "checkpoint {:<12} {:<6} {gibibytes:>5.2} GiB: {whole:>7.3} s whole, {reading:.3} reading + {kernel:.3} kernels + \
-         {writing:.3} writing = {sum:.3} s, {:.2} of the sum, MSE {:.3e}, codes {:.16}{on_device}\n",
+        "checkpoint {:<12} {:<6} {gibibytes:>5.2} GiB: {whole:>7.3} s whole, {reading:.3} reading + {kernel:.3} quantizing in \
+         memory + {writing:.3} writing = {sum:.3} s, {:.2} of the sum, MSE {:.3e}, codes {:.16}{on_device}\n",
         text_of("preset"),
         text_of("device"),
         whole / sum,
