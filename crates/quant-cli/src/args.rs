@@ -60,7 +60,8 @@ pub enum Command {
 /// Quantize a checkpoint.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed scales),
+Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed scales), sf4 (of Student's t, for rows with
+         heavy tails), bnf4 (levels for the group length),
          lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row),
          switched4, switched3 (groups of 16 that choose a scale and a codebook: the least error for its rate);
          each family with 2 to 8 bits;

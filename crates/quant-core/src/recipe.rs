@@ -21,6 +21,9 @@ pub const IQ4_NL_LEVELS: [f32; 16] =
 /// Samples in a block of llama.cpp's `IQ4_NL`, `Q4_0` and `Q8_0`.
 pub const GGML_BLOCK_LEN: usize = 32;
 
+/// The longest group that levels are designed for as blocks.
+const BLOCK_LEN_MAX: usize = 4096;
+
 /// The family whose groups choose among codebooks.
 const SWITCHED: &str = "switched";
 
@@ -32,6 +35,10 @@ const ENTROPY_CONSTRAINED: &str = "ecsq";
 pub enum CodebookRule {
     /// NormalFloat: fixed, the quantiles of a Gaussian.
     NormalFloat,
+    /// Student-float: fixed, the quantiles of Student's t with 5 degrees of freedom.
+    StudentFloat,
+    /// The levels of least error for Gaussian samples over the largest magnitude of their group: fixed for a group length.
+    BlockNormalFloat,
     /// A small floating-point format: fixed; at 4 bits the table of bitsandbytes.
     Float,
     /// The signed integers: fixed, uniform.
@@ -51,8 +58,10 @@ pub enum CodebookRule {
 }
 
 impl CodebookRule {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::NormalFloat, "nf", ""),
+        (Self::StudentFloat, "sf", ""),
+        (Self::BlockNormalFloat, "bnf", ""),
         (Self::Float, "fp", ""),
         (Self::Integer, "int", ""),
         (Self::Iq4Nl, "iq", "_nl"),
@@ -62,14 +71,16 @@ impl CodebookRule {
 
     /// True when levels do not depend on the samples.
     pub fn is_fixed(self) -> bool {
-        matches!(self, Self::NormalFloat | Self::Float | Self::Integer | Self::Iq4Nl)
+        !matches!(self, Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. })
     }
 
-    /// The levels of a fixed codebook, ascending; `None` for a designed one.
-    pub fn fixed_levels(self, bit_width: BitWidth) -> Option<Vec<f32>> {
+    /// The levels of a fixed codebook for groups of `group_len` samples, ascending; `None` for a designed one.
+    fn fixed_levels(self, bit_width: BitWidth, group_len: usize) -> Option<Vec<f32>> {
         let bits = bit_width.bits() as u32;
         match self {
             Self::NormalFloat => Some(normal_float::levels(bits)),
+            Self::StudentFloat => Some(normal_float::student_levels_f32(bits)),
+            Self::BlockNormalFloat => Some(normal_float::block_levels_f32(bits, group_len)),
             Self::Float => Some(float_format::fp_levels(bits)),
             Self::Integer => Some(uniform::integer_levels(bits)),
             Self::Iq4Nl => Some(IQ4_NL_LEVELS.to_vec()),
@@ -252,6 +263,10 @@ impl Recipe {
         if self.codebook.is_entropy_coded() && group != GroupLength::Tensor {
             return Err(RecipeError::NoGroups { name: self.family_name() });
         }
+        let has_length = matches!(group, GroupLength::Samples(2..=BLOCK_LEN_MAX));
+        if self.codebook == CodebookRule::BlockNormalFloat && !has_length {
+            return Err(RecipeError::NeedsLength { name: self.family_name(), most: BLOCK_LEN_MAX });
+        }
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
             self.scale = self.needs_scales().then_some(ScaleRule::Absmax);
@@ -356,7 +371,8 @@ impl Recipe {
 
     /// The fixed codebook, stored; `None` for a designed one.
     pub fn fixed_codebooks(&self) -> Option<Codebooks> {
-        let mut levels = self.codebook.fixed_levels(self.bit_width)?;
+        let group_len = if let GroupLength::Samples(n) = self.group { n } else { 0 };
+        let mut levels = self.codebook.fixed_levels(self.bit_width, group_len)?;
         if self.half_scales && self.codebook == CodebookRule::Integer {
             // Whole numbers: an f16 scale times one of them is exact in f32, as in the runtime.
             let half = (levels.len() / 2) as f32;
