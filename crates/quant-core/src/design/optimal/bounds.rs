@@ -102,7 +102,7 @@ fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl
             let least = tables.of_border(q).iter().copied().fold(f64::INFINITY, f64::min);
             base = least + slack + ROUNDING * least.abs();
         }
-        left[q] = tables.within(q, ranges[q], base + first_shortfall);
+        left[q] = tables.within(q, ranges[q].0, ranges[q], base + first_shortfall);
         let end = n - left[q].1.min(n - low);
         from.clear();
         from.extend_from_slice(&to[end - low..=n - left[q].0 - low]);
@@ -110,8 +110,8 @@ fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl
     }
     // Narrower ranges make the shortfall smaller, and that may narrow them again.
     for _ in 1..PASSES {
-        let limit = base + shortfall(&left);
-        left.iter_mut().enumerate().for_each(|(q, left)| *left = tables.within(q, ranges[q], limit));
+        let limit = base + shortfall(&left).min(first_shortfall);
+        left.iter_mut().enumerate().for_each(|(q, left)| *left = tables.within(q, ranges[q].0, *left, limit));
     }
     left
 }
@@ -154,9 +154,10 @@ impl Tables {
         others.fill(f64::INFINITY);
     }
 
-    /// From the first to the last boundary in `range` that costs at most `limit`; where none does, all.
-    fn within(&self, q: usize, range: (usize, usize), limit: f64) -> (usize, usize) {
-        let costs = self.of_border(q);
+    /// From the first to the last boundary in `range` that costs at most `limit`; where none does, all. The costs of
+    /// border q start at boundary `low`.
+    fn within(&self, q: usize, low: usize, range: (usize, usize), limit: f64) -> (usize, usize) {
+        let costs = &self.of_border(q)[range.0 - low..=range.1 - low];
         let first = costs.iter().position(|&cost| cost <= limit);
         let last = costs.iter().rposition(|&cost| cost <= limit);
         first.zip(last).map_or(range, |(first, last)| (range.0 + first, range.0 + last))

@@ -55,6 +55,8 @@ pub struct Layer<'a> {
 /// Some costs of a layer beside the sums that they are taken at: what a kernel works on.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
+    /// The index of the first.
+    pub first: u32,
     /// The cost before each candidate.
     pub from: &'a [f64],
     /// Σ w before each candidate.
@@ -110,7 +112,7 @@ impl<'a> Layer<'a> {
         &self,
         to: &mut [f64],
         best: &mut [u32],
-        of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (usize, f64),
+        of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (u32, f64),
         of_each: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]),
     ) {
         self.fill_cells(to, best, of_one, of_each);
@@ -132,13 +134,12 @@ impl<'a> Layer<'a> {
         &self,
         to: &mut [f64],
         best: &mut [u32],
-        of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (usize, f64),
+        of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (u32, f64),
         of_each: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]),
     ) {
         let set = |j: usize, (first, last): (usize, usize), to: &mut [f64], best: &mut [u32]| {
             let target = (self.prefix.weight[j + self.low], self.prefix.moment[j + self.low]);
-            let (index, cost) = of_one(self.candidates(first, last), target);
-            (to[j], best[j]) = (cost, (first + index) as u32);
+            (best[j], to[j]) = of_one(self.candidates(first, last), target);
         };
         let last = to.len() - 1;
         let whole = (0, self.from.len() - 1);
@@ -171,7 +172,6 @@ impl<'a> Layer<'a> {
             let last = best_places[best_places.len() - 1] as usize;
             let between = &mut best_places[..end - start - 1];
             of_each(self.candidates(first, last), targets, &mut to[places], between);
-            between.iter_mut().for_each(|index| *index += first as u32);
         }
     }
 
@@ -205,6 +205,7 @@ impl<'a> Layer<'a> {
     fn candidates(&self, first: usize, last: usize) -> Candidates<'a> {
         let places = first + self.from_low..last + 1 + self.from_low;
         Candidates {
+            first: first as u32,
             from: &self.from[first..=last],
             weight: &self.prefix.weight[places.clone()],
             moment: &self.prefix.moment[places],
@@ -222,8 +223,8 @@ fn cost(from: f64, start: (f64, f64), end: (f64, f64)) -> f64 {
 
 /// The first best candidate of one target, eight candidates at a time.
 #[inline(always)]
-fn best_of(candidates: Candidates<'_>, end: (f64, f64)) -> (usize, f64) {
-    let Candidates { from, weight, moment, .. } = candidates;
+fn best_of(candidates: Candidates<'_>, end: (f64, f64)) -> (u32, f64) {
+    let Candidates { first, from, weight, moment } = candidates;
     let (mut least, mut index) = ([f64::INFINITY; LANES], [0u64; LANES]);
     let ((f, f_rest), (w, w_rest), (m, m_rest)) =
         (from.as_chunks::<LANES>(), weight.as_chunks::<LANES>(), moment.as_chunks::<LANES>());
@@ -248,7 +249,7 @@ fn best_of(candidates: Candidates<'_>, end: (f64, f64)) -> (usize, f64) {
             found = (from.len() / LANES * LANES + lane, here);
         }
     }
-    found
+    (first + found.0 as u32, found.1)
 }
 
 /// The first best candidate of each of up to eight targets.
@@ -268,5 +269,5 @@ fn best_of_each(candidates: Candidates<'_>, targets: [&[f64]; 2], to: &mut [f64]
         }
     }
     to.copy_from_slice(&least[..to.len()]);
-    best.iter_mut().zip(index).for_each(|(to, i)| *to = i as u32);
+    best.iter_mut().zip(index).for_each(|(to, i)| *to = candidates.first + i as u32);
 }
