@@ -175,6 +175,11 @@ fn dry_run(checkpoint: &Checkpoint, arguments: &Quantize, options: &Options) -> 
     if !to_stdout {
         print!("{}", table::plan(&tensors, &rows_by_kind(&tensors), output_len_bytes));
         println!("dry run: nothing was written");
+        if options.codes_entropy() {
+            println!(
+                "sizes and rates are those of packed codes; entropy coding lowers them by what the codes turn out to be"
+            );
+        }
     }
     Ok(())
 }

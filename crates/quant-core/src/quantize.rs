@@ -14,6 +14,7 @@ use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
 
 mod decoded;
+mod entropy_constrained;
 mod scaled;
 
 /// A quantized matrix: everything a decoder needs, and what it cost.
@@ -176,6 +177,9 @@ fn coded<B: Backend>(
 ) -> Result<Quantized, B::Fault> {
     if let Some(switch) = recipe.switch {
         return switched_coded(backend, matrix, weights, recipe, switch);
+    }
+    if let CodebookRule::EntropyConstrained { rate } = recipe.codebook {
+        return entropy_constrained::coded(backend, matrix, recipe, f64::from(rate) / 100.0);
     }
     let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
     let (codebooks, scales) = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe)?;

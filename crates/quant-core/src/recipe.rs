@@ -21,14 +21,24 @@ pub const IQ4_NL_LEVELS: [f32; 16] =
 /// Samples in a block of llama.cpp's `IQ4_NL`, `Q4_0` and `Q8_0`.
 pub const GGML_BLOCK_LEN: usize = 32;
 
+/// The longest group that levels are designed for as blocks.
+const BLOCK_LEN_MAX: usize = 4096;
+
 /// The family whose groups choose among codebooks.
 const SWITCHED: &str = "switched";
+
+/// The family whose codes have a given entropy.
+const ENTROPY_CONSTRAINED: &str = "ecsq";
 
 /// Where the levels come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodebookRule {
     /// NormalFloat: fixed, the quantiles of a Gaussian.
     NormalFloat,
+    /// Student-float: fixed, the quantiles of Student's t with 5 degrees of freedom.
+    StudentFloat,
+    /// The levels of least error for Gaussian samples over the largest magnitude of their group: fixed for a group length.
+    BlockNormalFloat,
     /// A small floating-point format: fixed; at 4 bits the table of bitsandbytes.
     Float,
     /// The signed integers: fixed, uniform.
@@ -39,11 +49,19 @@ pub enum CodebookRule {
     Lloyd,
     /// Exact 1-D k-means of every row.
     KmeansRow,
+    /// Designed from the samples of the whole matrix: least squared error found at an entropy of the codes, which are
+    /// entropy coded.
+    EntropyConstrained {
+        /// The entropy in hundredths of a bit.
+        rate: u16,
+    },
 }
 
 impl CodebookRule {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::NormalFloat, "nf", ""),
+        (Self::StudentFloat, "sf", ""),
+        (Self::BlockNormalFloat, "bnf", ""),
         (Self::Float, "fp", ""),
         (Self::Integer, "int", ""),
         (Self::Iq4Nl, "iq", "_nl"),
@@ -53,19 +71,26 @@ impl CodebookRule {
 
     /// True when levels do not depend on the samples.
     pub fn is_fixed(self) -> bool {
-        matches!(self, Self::NormalFloat | Self::Float | Self::Integer | Self::Iq4Nl)
+        !matches!(self, Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. })
     }
 
-    /// The levels of a fixed codebook, ascending; `None` for a designed one.
-    pub fn fixed_levels(self, bit_width: BitWidth) -> Option<Vec<f32>> {
+    /// The levels of a fixed codebook for groups of `group_len` samples, ascending; `None` for a designed one.
+    fn fixed_levels(self, bit_width: BitWidth, group_len: usize) -> Option<Vec<f32>> {
         let bits = bit_width.bits() as u32;
         match self {
             Self::NormalFloat => Some(normal_float::levels(bits)),
+            Self::StudentFloat => Some(normal_float::student_levels_f32(bits)),
+            Self::BlockNormalFloat => Some(normal_float::block_levels_f32(bits, group_len)),
             Self::Float => Some(float_format::fp_levels(bits)),
             Self::Integer => Some(uniform::integer_levels(bits)),
             Self::Iq4Nl => Some(IQ4_NL_LEVELS.to_vec()),
-            Self::Lloyd | Self::KmeansRow => None,
+            Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } => None,
         }
+    }
+
+    /// Whether codes are worth storing only when they are entropy coded.
+    pub fn is_entropy_coded(self) -> bool {
+        matches!(self, Self::EntropyConstrained { .. })
     }
 }
 
@@ -136,7 +161,8 @@ impl OutlierRule {
 impl Recipe {
     /// The preset called `name`: a family (`nf`, `fp`, `int`, `lloyd`, `kmeans…-row`) with its bits.
     ///
-    /// Fixed codebooks default to groups of 64 samples with signed scale search; designed ones to no scale at all.
+    /// Fixed codebooks default to groups of 64 samples with signed scale search; designed ones to no scale at all. `ecsq` has
+    /// the entropy of its codes after its name: `ecsq4.25`.
     ///
     /// ```
     /// use quant_core::recipe::Recipe;
@@ -153,6 +179,9 @@ impl Recipe {
         }
         if let Some(bits) = name.strip_prefix(SWITCHED).and_then(|bits| bits.parse().ok()) {
             return Self::switched(bits).ok_or_else(|| RecipeError::UnknownPreset(name.into()));
+        }
+        if let Some(bits) = name.strip_prefix(ENTROPY_CONSTRAINED).and_then(|bits| bits.parse().ok()) {
+            return Self::entropy_constrained(bits);
         }
         let unknown = || RecipeError::UnknownPreset(name.into());
         let family = |(rule, prefix, suffix): &(CodebookRule, &str, &str)| {
@@ -187,6 +216,17 @@ impl Recipe {
         Some(Self { switch: Some(switch), ..plain })
     }
 
+    /// One codebook for the matrix, with codes of an entropy of `rate` bits, 1 to 6, in steps of 0.01; codes are two bits
+    /// wider, so that tails have levels of their own.
+    fn entropy_constrained(rate: f64) -> Result<Self, RecipeError> {
+        if !(1.0..=6.0).contains(&rate) {
+            return Err(RecipeError::RateOutOfRange(rate.to_string()));
+        }
+        let bit_width = BitWidth::new(rate.ceil() as u32 + 2).expect("3 to 8");
+        let codebook = CodebookRule::EntropyConstrained { rate: (100.0 * rate).round() as u16 };
+        Ok(Self::plain(codebook, bit_width, GroupLength::Tensor))
+    }
+
     /// What a block of llama.cpp holds.
     fn ggml(codebook: CodebookRule, bits: u32, rule: ScaleRule) -> Self {
         let bit_width = BitWidth::new(bits).expect("4 or 8");
@@ -194,10 +234,14 @@ impl Recipe {
         Self { scale: Some(rule), half_scales: true, ..Self::plain(codebook, bit_width, group) }
     }
 
-    /// The same with another bit width.
+    /// The same with another bit width; where codes are entropy coded, with that entropy.
     pub fn with_bits(mut self, bits: u32) -> Result<Self, RecipeError> {
         if !(2..=8).contains(&bits) {
             return Err(RecipeError::BitsOutOfRange(bits));
+        }
+        if self.codebook.is_entropy_coded() {
+            let Self { codebook, bit_width, .. } = Self::entropy_constrained(bits.into())?;
+            return Ok(Self { codebook, bit_width, ..self });
         }
         if self.codebook == CodebookRule::Iq4Nl && bits != 4 {
             return Err(RecipeError::BitsFixed { name: self.family_name() });
@@ -215,6 +259,13 @@ impl Recipe {
         if self.switch.is_some() && !matches!(group, GroupLength::Samples(_)) {
             let why = "groups that choose a step are runs of samples; use a group such as 16";
             return Err(RecipeError::NoSwitch { name: self.family_name(), why });
+        }
+        if self.codebook.is_entropy_coded() && group != GroupLength::Tensor {
+            return Err(RecipeError::NoGroups { name: self.family_name() });
+        }
+        let has_length = matches!(group, GroupLength::Samples(2..=BLOCK_LEN_MAX));
+        if self.codebook == CodebookRule::BlockNormalFloat && !has_length {
+            return Err(RecipeError::NeedsLength { name: self.family_name(), most: BLOCK_LEN_MAX });
         }
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
@@ -250,7 +301,8 @@ impl Recipe {
         if !(1..=8).contains(&step_bits.saturating_add(shape_bits)) {
             return Err(RecipeError::SwitchBits { step_bits, shape_bits });
         }
-        if self.codebook == CodebookRule::KmeansRow || self.half_scales || self.double_quant {
+        let is_its_own = self.codebook == CodebookRule::KmeansRow || self.codebook.is_entropy_coded();
+        if is_its_own || self.half_scales || self.double_quant {
             return refuse("has scales or codebooks of its own; steps are for nf, fp, int, lloyd and switched");
         }
         if self.codebook.is_fixed() && shape_bits > 0 {
@@ -289,7 +341,7 @@ impl Recipe {
             return false;
         }
         let shared_with_codebook = match self.codebook {
-            CodebookRule::Lloyd => self.group == GroupLength::Tensor,
+            CodebookRule::Lloyd | CodebookRule::EntropyConstrained { .. } => self.group == GroupLength::Tensor,
             CodebookRule::KmeansRow => matches!(self.group, GroupLength::Row | GroupLength::Tensor),
             _ => false,
         };
@@ -304,6 +356,9 @@ impl Recipe {
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
             return format!("{SWITCHED}{}", self.bit_width.bits());
         }
+        if let CodebookRule::EntropyConstrained { rate } = self.codebook {
+            return format!("{ENTROPY_CONSTRAINED}{}", f64::from(rate) / 100.0);
+        }
         let (_, prefix, suffix) =
             CodebookRule::ALL.iter().find(|(rule, ..)| *rule == self.codebook).expect("every rule is listed");
         format!("{prefix}{}{suffix}", self.bit_width.bits())
@@ -316,7 +371,8 @@ impl Recipe {
 
     /// The fixed codebook, stored; `None` for a designed one.
     pub fn fixed_codebooks(&self) -> Option<Codebooks> {
-        let mut levels = self.codebook.fixed_levels(self.bit_width)?;
+        let group_len = if let GroupLength::Samples(n) = self.group { n } else { 0 };
+        let mut levels = self.codebook.fixed_levels(self.bit_width, group_len)?;
         if self.half_scales && self.codebook == CodebookRule::Integer {
             // Whole numbers: an f16 scale times one of them is exact in f32, as in the runtime.
             let half = (levels.len() / 2) as f32;

@@ -48,7 +48,9 @@ fn main() {
             let start = Instant::now();
             let quantized = quantize(&cpu, matrix, recipe).expect("finite samples");
             let speed = samples.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
-            let (rate, sqnr_db) = (quantized.stored_bits().rate(), quantized.distortion.sqnr_db());
+            let coded = recipe.codebook.is_entropy_coded();
+            let bits = if coded { quantized.entropy_coded_bits() } else { quantized.stored_bits() };
+            let (rate, sqnr_db) = (bits.rate(), quantized.distortion.sqnr_db());
             println!("| {name} | {recipe} | {rate:.4} | {sqnr_db:.3} | {speed:.1} |");
         }
     }

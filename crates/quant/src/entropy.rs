@@ -21,6 +21,8 @@ use crate::outputs::native::{CHUNK_LEN_MAX, CHUNKS, CODES, FREQUENCIES, WORDS, s
 
 /// Codes of a chunk at least: what a chunk adds, two words of the coder and one of its length, is then below 1e-3 of it.
 const CHUNK_LEN: usize = 1 << 16;
+/// What the method of a tensor ends in when its codes are entropy coded.
+pub(crate) const MARK: &str = " entropy-coded";
 /// Bytes copied at a time.
 const COPY_LEN: u64 = 8 << 20;
 
@@ -33,7 +35,7 @@ struct Coded {
     place: Range<u64>,
 }
 
-/// Codes the native file `path` anew; returns the bytes that each of its quantized tensors takes then.
+/// Codes the native file `path` anew; returns the bytes that each of the tensors takes whose codes became fewer.
 pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64>, Error> {
     let checkpoint = Checkpoint::open(path)?;
     let text = checkpoint.shards()[0].metadata.get(KEY);
@@ -53,9 +55,15 @@ pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64
             writer.write_all(bytemuck::cast_slice(words)).map_err(Error::io("write", &spool_path))
         })?;
         end = made.place.end;
+        let packed_len = stored_len(name, tensor);
         tensor.entropy = Some(made.entropy);
-        let pieces = stored_pieces(name, tensor).expect("it described packed codes");
-        lens.insert(name.clone(), pieces.iter().map(|piece| piece.byte_len() as u64).sum());
+        let len = stored_len(name, tensor);
+        if len >= packed_len {
+            // A table of frequencies costs a small tensor more than its codes give back.
+            tensor.entropy = None;
+            continue;
+        }
+        lens.insert(name.clone(), len);
         coded.insert(format!("{name}.{CODES}"), made);
     }
     writer.flush().map_err(Error::io("write", &spool_path))?;
@@ -64,6 +72,12 @@ pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64
     fs::remove_file(&spool_path).map_err(Error::io("remove", &spool_path))?;
     fs::rename(&fresh, path).map_err(Error::io("rename", path))?;
     Ok(lens)
+}
+
+/// Bytes of all pieces of a tensor.
+fn stored_len(name: &str, tensor: &QuantizedTensor) -> u64 {
+    let pieces = stored_pieces(name, tensor).expect("it describes what was just written");
+    pieces.iter().map(|piece| piece.byte_len() as u64).sum()
 }
 
 /// Names what took the place of the codes of tensors `coded` in the index of a folder's files.

@@ -20,6 +20,7 @@ mod error;
 pub mod feedback;
 mod files;
 pub mod inspect;
+mod memory;
 pub mod methods;
 pub mod outputs;
 mod partial;

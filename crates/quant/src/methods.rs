@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::outputs::Subject;
 use crate::pipeline::Options;
 use crate::plan::{Action, Plan};
-use crate::work::quantize_matrices;
+use crate::work::{quantize_matrices, stored_bits};
 
 /// What one recipe made of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -108,7 +108,7 @@ pub fn measure(
             tensors.push(MeasuredTensor {
                 name: entry.name.clone(),
                 weight_count: entry.sample_count() as u64,
-                stored_bits: options.target.rate_bits(&subject),
+                stored_bits: stored_bits(&subject, &quantized, &options.target),
                 squared_error: sum(&|q| q.distortion.squared_error),
                 energy: sum(&|q| q.distortion.energy),
                 cost: sum(&|q| q.weighted.map_or(q.distortion.squared_error, |w| w.squared_error)),

@@ -16,6 +16,7 @@ use crate::entropy;
 use crate::error::Error;
 use crate::feedback::ErrorFeedback;
 use crate::files::OutputFiles;
+pub use crate::memory::peak_memory_bound_bytes;
 use crate::outputs::{Subject, Target, gguf};
 use crate::partial::{Earlier, Finished, Identity, Partial};
 use crate::plan::{Action, Plan};
@@ -85,7 +86,13 @@ impl Options {
     /// What is done to a tensor beside its recipe, in words.
     pub(crate) fn suffix(&self) -> String {
         let feedback = self.error_feedback.as_ref().map_or(String::new(), |f| format!(" {}", f.words()));
-        if self.entropy { feedback + " entropy-coded" } else { feedback }
+        if self.codes_entropy() { feedback + entropy::MARK } else { feedback }
+    }
+
+    /// Whether codes are coded to their entropy: where it was asked for, or a recipe is meant for it.
+    pub fn codes_entropy(&self) -> bool {
+        let mut recipes = self.exceptions.values().chain([&self.recipe]);
+        self.target == Target::Native && (self.entropy || recipes.any(|r| r.codebook.is_entropy_coded()))
     }
 }
 
@@ -109,12 +116,6 @@ pub trait Progress: Sync {
 #[derive(Debug)]
 pub struct Silent;
 impl Progress for Silent {}
-
-/// Memory that a run of this checkpoint promises to stay below: 3 × the largest tensor as f32 + 200 MB.
-pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint) -> u64 {
-    let weights = checkpoint.tensors().iter().map(|t| t.shape.iter().product::<usize>() as u64).max();
-    12 * weights.unwrap_or(0) + 200_000_000
-}
 
 /// What a run will make, told before a weight is read.
 #[derive(Clone, Debug)]
@@ -188,7 +189,7 @@ pub fn run(
     {
         let mut circumstances = circumstances(earlier.seconds);
         let reports = earlier.into_reports();
-        if options.entropy {
+        if options.codes_entropy() {
             circumstances.output_len_bytes = reports.iter().map(|t| t.sums.stored_bits / 8).sum();
         }
         return Ok(Report::new(reports, circumstances));
@@ -206,7 +207,7 @@ pub fn run(
     };
     files.carry_side_files(checkpoint, job.partial.folder())?;
     let mut circumstances = circumstances(0.0);
-    let tensors = if options.entropy { job.recode(tensors, &mut circumstances, device)? } else { tensors };
+    let tensors = if options.codes_entropy() { job.recode(tensors, &mut circumstances, device)? } else { tensors };
     circumstances.seconds = job.seconds();
     job.partial.finish(files.single())?;
     Ok(Report::new(tensors, circumstances))
@@ -223,8 +224,7 @@ fn circumstances(
         source_len_bytes: checkpoint.tensors().iter().map(|t| t.byte_len).sum(),
         output_len_bytes: files.data_len_bytes(),
         seconds,
-        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint)
-            + options.error_feedback.as_ref().map_or(0, |_| ErrorFeedback::peak_memory_bytes(checkpoint)),
+        peak_memory_bound_bytes: peak_memory_bound_bytes(checkpoint, options),
         recipe: options.recipe_text(),
         target: options.target.name().into(),
         device: with_backend!(device, backend => quant_core::backend::Backend::name(backend)),
@@ -239,7 +239,7 @@ fn identity(checkpoint: &Checkpoint, options: &Options, plan: &Plan) -> Identity
     let choice = crc32fast::hash(plan.actions.iter().map(text).collect::<Vec<_>>().join("\n").as_bytes());
     let weights = options.sensitivities.as_ref().map_or(String::new(), |s| format!(", {}", s.fingerprint()));
     let feedback = options.error_feedback.as_ref().map_or_else(String::new, |f| format!(", {}", f.identity()));
-    let entropy = if options.entropy { ", entropy coded" } else { "" };
+    let entropy = if options.codes_entropy() { ", entropy coded" } else { "" };
     Identity {
         version: env!("CARGO_PKG_VERSION").into(),
         input: format!("{} {}", checkpoint.fingerprint(), modified(checkpoint)),
@@ -327,7 +327,10 @@ impl Job<'_> {
             lens.extend(entropy::recode(&folder.join(name), device.thread_count())?);
         }
         for (index, report) in tensors.iter_mut().enumerate() {
-            let Some(len) = lens.get(&report.name) else { continue };
+            let Some(len) = lens.get(&report.name) else {
+                report.method.truncate(report.method.trim_end_matches(entropy::MARK).len());
+                continue;
+            };
             circumstances.output_len_bytes -= report.sums.stored_bits / 8;
             circumstances.output_len_bytes += len;
             report.set_stored_bits(8 * len);

@@ -240,7 +240,7 @@ pub struct Totals {
     pub seconds: f64,
     /// Largest resident memory of the process, where the system tells it.
     pub peak_memory_bytes: Option<u64>,
-    /// The bound that was promised: 3 × the largest tensor as f32 + 200 MB.
+    /// The bound that was promised, [`crate::pipeline::peak_memory_bound_bytes`].
     pub peak_memory_bound_bytes: u64,
     /// SHA-256 over the codes, levels and scales of every quantized tensor in order of names.
     pub codes_hash: String,

@@ -10,6 +10,7 @@ use quant_core::sensitivity::Weights;
 use crate::checkpoint::{Checkpoint, TensorEntry};
 use crate::error::Error;
 use crate::outputs::Subject;
+use crate::outputs::hugging_face::in_pairs;
 use crate::plan::{Action, Plan};
 use crate::transpose::transposed;
 
@@ -122,10 +123,17 @@ impl Sensitivities {
         };
         if is_per_column && values.len() == m.columns {
             values = (0..m.count).flat_map(|_| values.iter().copied()).collect();
-        } else if m.transposed && !is_per_column {
-            let bytes: Vec<u8> = values.iter().flat_map(|w| w.to_le_bytes()).collect();
-            let turned = transposed(&bytes, m.columns, m.rows, 4);
-            values = turned.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        } else if !is_per_column {
+            // Weights lie as the samples will.
+            let bytes: &[u8] = bytemuck::cast_slice(&values);
+            let moved = match m.paired_heads {
+                _ if m.transposed => Some(transposed(bytes, m.columns, m.rows, 4)),
+                Some(heads) => Some(in_pairs(bytes, m.rows, heads)),
+                None => None,
+            };
+            if let Some(moved) = moved {
+                values = bytemuck::cast_slice(&moved).to_vec();
+            }
         }
         let len = values.len() / m.count;
         let weights = |part: &[f32]| Weights::new(part.to_vec(), m.rows, m.columns).map_err(|e| self.refused(name, e));

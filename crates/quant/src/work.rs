@@ -168,10 +168,25 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
             distortion.merge(&matrix.distortion);
         }
     }
-    let mut sums = Sums::of(&distortion, target.rate_bits(subject), codes_hash(quantized));
+    let bits = match target {
+        Target::Dense { .. } => stored_bits(subject, quantized, target),
+        // What is written, until a native file is coded once more.
+        _ => target.rate_bits(subject),
+    };
+    let mut sums = Sums::of(&distortion, bits, codes_hash(quantized));
     sums.weighted = weighted(quantized).map(|w| (w.squared_error, w.energy));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
+}
+
+/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take.
+pub(crate) fn stored_bits(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> u64 {
+    let packed_bits = target.rate_bits(subject);
+    if !subject.recipe.codebook.is_entropy_coded() {
+        return packed_bits;
+    }
+    let coded: u64 = quantized.iter().map(|q| q.entropy_coded_bits().total_bits()).sum();
+    packed_bits.min(coded)
 }
 
 fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {

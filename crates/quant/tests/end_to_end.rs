@@ -12,7 +12,7 @@ use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
 use tempfile::tempdir;
 
-const PRESETS: [&str; 14] = [
+const PRESETS: [&str; 15] = [
     "nf4",
     "nf3",
     "fp4",
@@ -26,6 +26,7 @@ const PRESETS: [&str; 14] = [
     "nf4 group 32 step-bits 6 shape-bits 0",
     "switched2 outliers 0.01",
     "kmeans3-row outliers 0.003",
+    "ecsq2.75",
     "nf3 group 64 signed-search double-quant outliers 0.02",
 ];
 const DENSE: Target = Target::Dense { dtype: None };

@@ -41,6 +41,7 @@ fn weights(path: &Path) -> Vec<(String, Vec<u8>)> {
 fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
     let dir = tempdir().unwrap();
     let input = model(&dir.path().join("in"));
+    let mut coded_presets = 0;
     for preset in PRESETS {
         let at = |suffix: &str| dir.path().join(format!("{preset}-{suffix}"));
         let plain = run(&input, &at("plain"), &options(preset)).unwrap();
@@ -50,8 +51,34 @@ fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
         assert!(tree(&at("coded")) == tree(&at("again")), "{preset}");
         assert_eq!(report.totals.codes_hash, plain.totals.codes_hash, "{preset}");
         let index = std::fs::read_to_string(at("coded").join("model.safetensors.index.json")).unwrap();
-        assert!(index.contains("codes.words") && !index.contains(".codes\""), "{index}");
+        let any_coded = report.tensors.iter().any(|t| t.method.ends_with("entropy-coded"));
+        assert_eq!(index.contains("codes.words"), any_coded, "{preset}: {index}");
+        coded_presets += usize::from(any_coded);
+        for (coded, plain) in report.tensors.iter().zip(&plain.tensors) {
+            let (ours, packed) = (coded.sums.stored_bits, plain.sums.stored_bits);
+            let says_so = coded.method.ends_with("entropy-coded");
+            assert!(
+                says_so == (ours < packed) && ours <= packed,
+                "{} {}: {ours} of {packed}",
+                coded.name,
+                coded.method
+            );
+        }
     }
+    assert!(coded_presets > 2, "{coded_presets}");
+}
+
+#[test]
+fn codes_that_a_table_would_enlarge_stay_packed() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("small.safetensors");
+    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[4, 64], 3)]);
+    let (plain, output) = (dir.path().join("plain.safetensors"), dir.path().join("coded.safetensors"));
+    let packed = run(&input, &plain, &options("int4")).unwrap();
+    let report = run(&input, &output, &coded("int4")).unwrap();
+    assert_eq!(report.tensors[0].sums.stored_bits, packed.tensors[0].sums.stored_bits);
+    assert_eq!(report.totals.output_len_bytes, packed.totals.output_len_bytes);
+    assert!(weights(&plain) == weights(&output));
 }
 
 /// One linear of 512 × 1024 in a file of its own.
@@ -77,6 +104,29 @@ fn size_is_that_of_the_entropy_and_the_rate_is_that_of_the_file() {
         let ratio = 8.0 * codes as f64 / ideal;
         assert!((1.0..1.005).contains(&ratio), "{preset}: {ratio} of n·H and the model");
     }
+}
+
+#[test]
+fn entropy_constrained_presets_are_coded_without_being_asked() {
+    let dir = tempdir().unwrap();
+    let input = one_linear(dir.path());
+    let [output, dense] = ["ecsq.safetensors", "dense.safetensors"].map(|name| dir.path().join(name));
+    let report = run(&input, &output, &options("ecsq2.5")).unwrap();
+    let sums = &report.tensors[0].sums;
+    assert_eq!(report.tensors[0].method, "ecsq2.5 entropy-coded");
+    let stored: u64 = Checkpoint::open(&output).unwrap().tensors().iter().map(|t| t.byte_len).sum();
+    assert_eq!(sums.stored_bits, 8 * stored);
+    // Two tables of 32 entries, and what the coder adds to each chunk.
+    let excess = sums.stored_bits as f64 / (512.0 * 1024.0) - 2.5 - 2.0 * 32.0 * 32.0 / (512.0 * 1024.0);
+    assert!(excess.abs() < 0.01, "{excess} bits");
+    let decoded = run(&input, &dense, &common::to(options("ecsq2.5"), Target::Dense { dtype: None })).unwrap();
+    assert_eq!(decoded.totals.codes_hash, report.totals.codes_hash);
+    let apart = decoded.totals.rate_bits / report.totals.rate_bits - 1.0;
+    assert!(apart.abs() < 0.005, "{apart}: dense output states the rate of the native form");
+    assert!(weights(&output) == weights(&dense));
+    let folder = model(&dir.path().join("in"));
+    let refused = run(&folder, &dir.path().join("no"), &common::to(options("ecsq2.5"), Target::Bitsandbytes));
+    assert!(refused.unwrap_err().to_string().contains("ecsq2.5"));
 }
 
 /// Stops the run when some tensors are done, the way a kill would.
@@ -122,9 +172,9 @@ fn other_targets_are_refused() {
 fn damage_to_codes_is_one_clear_error() {
     let dir = tempdir().unwrap();
     let input = dir.path().join("small.safetensors");
-    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[24, 40], 3)]);
+    write_safetensors(&input, &[tensor("w.weight", Stored::F32, &[24, 200], 3)]);
     let output = dir.path().join("coded.safetensors");
-    run(&input, &output, &coded("nf4")).unwrap();
+    run(&input, &output, &coded("int4")).unwrap();
     let bytes = std::fs::read(&output).unwrap();
     let device = Device::cpu(Some(2)).unwrap();
     let bad = dir.path().join("bad.safetensors");

@@ -162,6 +162,28 @@ fn a_folder_becomes_a_gguf_file_in_llama_cpps_order() {
 }
 
 #[test]
+fn weights_go_with_their_rows_into_pairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, path) = (llama(&folder.path().join("llama")), folder.path().join("w.safetensors"));
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let mut weights = common::tensor(name, safetensors::Dtype::F32, &[32, 64], 1);
+    let weight = |row: usize| if row == 1 { 1e6f32 } else { 1.0 };
+    weights.bytes = (0..32 * 64).flat_map(|i| weight(i / 64).to_le_bytes()).collect();
+    common::write_safetensors(&path, &[weights]);
+    let mut options = common::to(common::options("q4_0"), Target::Gguf);
+    options.sensitivities = Some(quant::sensitivities::Sensitivities::open(&path).unwrap());
+    let report = common::run(&input, &folder.path().join("out.gguf"), &options).unwrap();
+    let (_, energy) = report.tensors.iter().find(|t| t.name == name).unwrap().sums.weighted.unwrap();
+    let checkpoint = Checkpoint::open(&input).unwrap();
+    let index = checkpoint.tensors().iter().position(|t| t.name == name).unwrap();
+    let bytes = checkpoint.read_samples(index).unwrap();
+    let samples = bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)));
+    let expected: f64 = samples.enumerate().map(|(i, x)| f64::from(weight(i / 64)) * x * x).sum();
+    let mean: f64 = (0..32).map(|row| f64::from(weight(row)) / 32.0).sum();
+    assert!((energy * mean / expected - 1.0).abs() < 1e-6, "{energy} of {expected}");
+}
+
+#[test]
 fn a_sample_that_is_not_finite_is_named_where_the_folder_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let input = llama(&folder.path().join("llama"));

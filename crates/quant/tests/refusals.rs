@@ -166,13 +166,13 @@ fn small_and_odd_tensors_pass() {
     ];
     assert!(weights(4, 1).iter().all(|w| w.abs() < 1.0));
     write_safetensors(&input, &tensors);
-    for preset in ["nf4", "fp4", "int4", "lloyd4", "kmeans3-row", "nf8", "int2"] {
+    for preset in ["nf4", "fp4", "int4", "lloyd4", "kmeans3-row", "nf8", "int2", "ecsq3.5"] {
         let report = run(&input, &dir.path().join(format!("{preset}.safetensors")), &options(preset)).unwrap();
         let mse = |name: &str| report.tensors.iter().find(|t| t.name == name).unwrap().mse;
         assert_eq!(mse("zeros"), 0.0, "{preset}: zeros stay exact");
         let dense: Vec<&str> = report.tensors.iter().filter(|t| !t.is_quantized()).map(|t| t.name.as_str()).collect();
         // One sample per row: a scale or a codebook of its own takes more than the weight.
-        let tall: &[&str] = if preset == "lloyd4" { &[] } else { &["tall"] };
+        let tall: &[&str] = if ["lloyd4", "ecsq3.5"].contains(&preset) { &[] } else { &["tall"] };
         assert_eq!(dense, [tall, &["vector", "scalar"]].concat(), "{preset}");
         assert!(report.totals.mse.is_finite(), "{preset}");
     }

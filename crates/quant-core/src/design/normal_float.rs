@@ -1,5 +1,8 @@
 //! NormalFloat codebooks: levels at equally likely quantiles of a normal, scaled to ±1.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::lloyd_max::LloydMax;
 use super::scaled::{self, Scale};
 use super::{Constraints, Design, DesignError};
@@ -105,6 +108,33 @@ pub fn block_levels(bits: u32, block_len: usize) -> Result<Design, BlockDesignEr
     let block = AbsmaxBlock::weighted(Gaussian::STANDARD, block_len)?;
     let constraints = Constraints { zero: true, clip: Some((-1.0, 1.0)), ..Constraints::default() };
     Ok(LloydMax { constraints, tolerance: 1e-9, ..LloydMax::new(1 << bits) }.design(&block)?)
+}
+
+/// SF levels of `bits` bits, as codebooks hold them: [`student_levels`] of 5 degrees of freedom.
+///
+/// # Panics
+///
+/// Outside 2 to 8 bits.
+pub fn student_levels_f32(bits: u32) -> Vec<f32> {
+    let levels = student_levels(bits, 5.0).expect("5 degrees of freedom are some");
+    levels.into_iter().map(|y| y as f32).collect()
+}
+
+/// Designs that were made, by bits and block length: one takes a tenth of a second, and every tensor asks for it.
+static BLOCK_LEVELS: Mutex<BTreeMap<(u32, usize), Vec<f32>>> = Mutex::new(BTreeMap::new());
+
+/// [`block_levels`] as codebooks hold them.
+///
+/// # Panics
+///
+/// Outside 2 to 8 bits, and for a block of less than 2 samples.
+pub fn block_levels_f32(bits: u32, block_len: usize) -> Vec<f32> {
+    let mut made = BLOCK_LEVELS.lock().unwrap_or_else(PoisonError::into_inner);
+    let levels = made.entry((bits, block_len)).or_insert_with(|| {
+        let design = block_levels(bits, block_len).expect("a block of a Gaussian has a density");
+        design.codebook.levels().iter().map(|&y| y as f32).collect()
+    });
+    levels.clone()
 }
 
 /// Why a block-size-aware design was refused.

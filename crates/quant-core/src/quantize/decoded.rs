@@ -8,7 +8,7 @@ use crate::codebook::Codebooks;
 use crate::codes::code_at;
 use crate::double_quant;
 use crate::grouping::{GroupLength, Grouping};
-use crate::measure::Distortion;
+use crate::measure::{Distortion, entropy_bits};
 use crate::outliers;
 use crate::rate::StoredBits;
 use crate::recipe::Recipe;
@@ -68,6 +68,14 @@ impl Quantized {
             outlier_bits: self.outliers.as_ref().map_or(0, outlier_bits),
             dense_bits: 0,
         }
+    }
+
+    /// The same when codes are entropy coded: n·H, and a frequency of 32 bits for each level. What a coder adds, below 1e-3
+    /// of it, is not counted.
+    pub fn entropy_coded_bits(&self) -> StoredBits {
+        let (counts, sample_count) = (&self.distortion.code_counts, self.distortion.sample_count as f64);
+        let code_bits = (sample_count * entropy_bits(counts)).ceil() as u64 + 32 * self.bit_width.level_count() as u64;
+        StoredBits { code_bits, ..self.stored_bits() }
     }
 
     /// The samples that a decoder sees.

@@ -27,11 +27,16 @@ pub(super) fn codebooks_and_scales<B: Backend>(
         return Ok((design_unscaled(backend, matrix, weights, recipe)?, None));
     };
     if let Some(codebooks) = recipe.fixed_codebooks() {
-        let scales = choose_scales(backend, matrix, grouping, &codebooks, rule)?;
+        let scales = match recipe.codebook {
+            // Its levels are in the unit of the largest magnitude, and the outer ones lie below it.
+            CodebookRule::BlockNormalFloat if rule == ScaleRule::Absmax => {
+                absmax_scales(backend, matrix, grouping, 1.0)?
+            }
+            _ => choose_scales(backend, matrix, grouping, &codebooks, rule)?,
+        };
         return Ok((codebooks, Some(scales)));
     }
-    let mut scales = vec![0.0; grouping.group_count()];
-    backend.absmax_scales(matrix, grouping, 1.0, &mut scales)?;
+    let mut scales = absmax_scales(backend, matrix, grouping, 1.0)?;
     let inverse = inverse_scales(&scales);
     let codebooks = design_scaled(backend, matrix, weights, (grouping, &inverse), recipe)?;
     if rule != ScaleRule::Absmax {
@@ -50,10 +55,20 @@ fn choose_scales<B: Backend>(
     if rule != ScaleRule::Absmax {
         return search_scales(backend, matrix, grouping, codebooks, rule);
     }
-    let mut scales = vec![0.0; grouping.group_count()];
     // The largest *positive* level: an integer grid reaches one step further below zero, which absmax scaling leaves.
     let top = codebooks.levels(0).last().copied().filter(|&y| y > 0.0).unwrap_or(level_max(codebooks.levels(0)));
-    backend.absmax_scales(matrix, grouping, 1.0 / top, &mut scales)?;
+    absmax_scales(backend, matrix, grouping, 1.0 / top)
+}
+
+/// The largest magnitude of each group, times `level_max_inverse`.
+fn absmax_scales<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    grouping: Grouping,
+    level_max_inverse: f32,
+) -> Result<Vec<f32>, B::Fault> {
+    let mut scales = vec![0.0; grouping.group_count()];
+    backend.absmax_scales(matrix, grouping, level_max_inverse, &mut scales)?;
     Ok(scales)
 }
 

@@ -5,12 +5,29 @@
 pub enum RecipeError {
     /// No such preset.
     #[error(
-        "unknown preset \"{0}\"; presets are nf4, nf3, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, and iq4_nl, q4_0, q8_0"
+        "unknown preset \"{0}\"; presets are nf4, nf3, sf4, bnf4, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, ecsq4.25 and the like with 1 to 6, and iq4_nl, q4_0, q8_0"
     )]
     UnknownPreset(String),
     /// Fewer than 2 or more than 8 bits.
     #[error("{0} bits per code; the allowed range is 2 to 8")]
     BitsOutOfRange(u32),
+    /// An entropy that is too low or too high.
+    #[error("an entropy of {0} bits per code; the allowed range is 1 to 6")]
+    RateOutOfRange(String),
+    /// Groups where there are none.
+    #[error("{name} has one codebook and no scales; its only group is the tensor")]
+    NoGroups {
+        /// The recipe's name.
+        name: String,
+    },
+    /// A group whose length says nothing where levels depend on it.
+    #[error("{name} has levels for a group length, from 2 to {most} samples; use a group such as 64")]
+    NeedsLength {
+        /// The recipe's name.
+        name: String,
+        /// The longest group.
+        most: usize,
+    },
     /// A codebook that exists at one width only.
     #[error("{name} has 4 bits and no others")]
     BitsFixed {

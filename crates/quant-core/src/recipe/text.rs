@@ -112,12 +112,17 @@ mod tests {
     fn every_recipe_reads_back() {
         let recipe = |name| Recipe::preset(name).unwrap();
         let mut recipes: Vec<Recipe> =
-            ["nf4", "fp4", "int3", "iq4_nl", "q4_0", "q8_0", "lloyd3", "switched2"].into_iter().map(recipe).collect();
+            ["nf4", "sf4", "bnf3", "fp4", "int3", "iq4_nl", "q4_0", "q8_0", "lloyd3", "switched2"]
+                .into_iter()
+                .map(recipe)
+                .collect();
         recipes.push(recipe("kmeans3-row").with_group(GroupLength::Samples(128)).unwrap());
         recipes.push(recipe("nf4").with_group(GroupLength::Row).unwrap().with_double_quant().unwrap());
         recipes.push(recipe("nf4").with_group(GroupLength::Samples(32)).unwrap().with_switch(6, 0).unwrap());
         recipes.push(recipe("switched5").with_switch(3, 5).unwrap().with_outliers(0.005, true).unwrap());
         recipes.push(recipe("lloyd4").with_outliers(1e-6, false).unwrap());
+        recipes.push(recipe("ecsq4.37").with_outliers(0.001, false).unwrap());
+        recipes.push(recipe("ecsq4.37").with_bits(3).unwrap());
         recipes.extend((2..=8).map(|bits| recipe("q4_0").with_bits(bits).unwrap()));
         for recipe in recipes {
             assert_eq!(recipe.to_string().parse::<Recipe>(), Ok(recipe), "{recipe}");
@@ -133,5 +138,10 @@ mod tests {
         assert!(refused("nf4 by-sensitivity").contains("by-sensitivity"));
         assert!(refused("kmeans4-row step-bits 6 shape-bits 0").contains("scales or codebooks of its own"));
         assert!(refused("nf4 outliers 0.5").contains("0.1"));
+        assert!(refused("bnf4 group row").contains("from 2 to 4096 samples"));
+        assert!(refused("ecsq0.5").contains("an entropy of 0.5 bits per code; the allowed range is 1 to 6"));
+        assert!(refused("ecsq").contains("unknown preset") && refused("ecsqNaN").contains("NaN"));
+        assert!(refused("ecsq4 group 64").contains("its only group is the tensor"));
+        assert!(refused("ecsq4 step-bits 4 shape-bits 0").contains("codebooks of its own"));
     }
 }
