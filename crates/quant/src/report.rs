@@ -57,9 +57,12 @@ pub struct Sums {
     pub weighted: Option<(f64, f64)>,
     /// max |x − Q(x)|.
     pub error_max: f64,
-    /// How often each code occurs.
+    /// How often each code occurs in one tensor. Codes of two tensors stand for different levels: their counts do not add up.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub code_counts: Vec<u64>,
+    /// Codes n, and n·H bits with the entropy H of the codes of each tensor by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub coded: Option<(u64, f64)>,
     /// SHA-256 over shape, levels, scales and codes; empty for dense tensors.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub codes_hash: String,
@@ -68,14 +71,16 @@ pub struct Sums {
 impl Sums {
     /// The sums of a quantized tensor.
     pub fn of(distortion: &Distortion, stored_bits: u64, codes_hash: String) -> Self {
+        let count = distortion.sample_count;
         Self {
-            weight_count: distortion.sample_count,
+            weight_count: count,
             stored_bits,
             squared_error: distortion.squared_error,
             energy: distortion.energy,
             weighted: None,
             error_max: distortion.error_max,
             code_counts: distortion.code_counts.clone(),
+            coded: Some((count, count as f64 * entropy_bits(&distortion.code_counts))),
             codes_hash,
         }
     }
@@ -90,9 +95,10 @@ impl Sums {
             (a, b) => a.or(b),
         };
         self.error_max = self.error_max.max(other.error_max);
-        let longest = self.code_counts.len().max(other.code_counts.len());
-        self.code_counts.resize(longest, 0);
-        self.code_counts.iter_mut().zip(&other.code_counts).for_each(|(a, b)| *a += b);
+        self.coded = match (self.coded, other.coded) {
+            (Some(a), Some(b)) => Some((a.0 + b.0, a.1 + b.1)),
+            (a, b) => a.or(b),
+        };
     }
 
     fn rate_bits(&self) -> f64 {
@@ -112,7 +118,7 @@ impl Sums {
     }
 
     fn entropy_bits(&self) -> Option<f64> {
-        (!self.code_counts.is_empty()).then(|| entropy_bits(&self.code_counts))
+        self.coded.map(|(count, bits)| ratio(bits, count))
     }
 }
 

@@ -54,6 +54,10 @@ fn weights_are_the_same_and_so_are_all_bytes_for_any_number_of_threads() {
         let any_coded = report.tensors.iter().any(|t| t.method.ends_with("entropy-coded"));
         assert_eq!(index.contains("codes.words"), any_coded, "{preset}: {index}");
         coded_presets += usize::from(any_coded);
+        let tensors = report.tensors.iter().filter_map(|t| Some((t.sums.weight_count as f64, t.entropy_bits?)));
+        let (count, bits) = tensors.fold((0.0, 0.0), |sum, (n, h)| (sum.0 + n, sum.1 + n * h));
+        let mean = report.totals.entropy_bits.unwrap();
+        assert!((mean - bits / count).abs() < 1e-12, "{preset}: each tensor's codes have a meaning of their own");
         for (coded, plain) in report.tensors.iter().zip(&plain.tensors) {
             let (ours, packed) = (coded.sums.stored_bits, plain.sums.stored_bits);
             let says_so = coded.method.ends_with("entropy-coded");
