@@ -84,6 +84,14 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Does the work once into buffers that are allocated within it, as most libraries do.
+    pub fn run_afresh(&mut self) {
+        self.packed = vec![0; self.packed.len()];
+        self.scales = self.scales.take().map(|scales| vec![0.0; scales.len()]);
+        self.decoded = vec![0.0; self.decoded.len()];
+        self.run();
+    }
+
     fn encode(&mut self) {
         let (cpu, matrix, grouping) = (self.cpu, self.matrix, self.grouping);
         if self.recipe.codebook == CodebookRule::KmeansRow {

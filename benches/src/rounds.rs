@@ -40,7 +40,7 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// Copies `from` to `to` with all threads of `pool`: the bandwidth that others are compared with.
-pub fn copy(pool: &rayon::ThreadPool, from: &[f32], to: &mut [f32]) {
+pub fn copy<T: Copy + Send + Sync>(pool: &rayon::ThreadPool, from: &[T], to: &mut [T]) {
     let step = from.len().div_ceil(pool.current_num_threads()).max(1);
     pool.install(|| {
         to.par_chunks_mut(step).zip(from.par_chunks(step)).for_each(|(to, from)| to.copy_from_slice(from));

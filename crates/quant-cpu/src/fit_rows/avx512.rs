@@ -19,8 +19,8 @@ pub(super) fn fill(layer: Layer<'_>, to: &mut [f64], best: &mut [u32]) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn best_of(candidates: Candidates<'_>, target: (f64, f64)) -> (usize, f64) {
-    let Candidates { from, weight, moment } = candidates;
+fn best_of(candidates: Candidates<'_>, target: (f64, f64)) -> (u32, f64) {
+    let Candidates { first, from, weight, moment } = candidates;
     let end = (_mm512_set1_pd(target.0), _mm512_set1_pd(target.1));
     let (mut least, mut index) = (_mm512_set1_pd(f64::INFINITY), _mm512_setzero_si512());
     let mut here = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
@@ -35,7 +35,7 @@ fn best_of(candidates: Candidates<'_>, target: (f64, f64)) -> (usize, f64) {
     }
     let found = _mm512_reduce_min_pd(least);
     let winners = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(least, _mm512_set1_pd(found));
-    (_mm512_mask_reduce_min_epu64(winners, index) as usize, found)
+    (first + _mm512_mask_reduce_min_epu64(winners, index) as u32, found)
 }
 
 #[inline]
@@ -44,10 +44,10 @@ fn best_of_each(candidates: Candidates<'_>, targets: [&[f64]; 2], to: &mut [f64]
     if to.is_empty() {
         return;
     }
-    let Candidates { from, weight, moment } = candidates;
+    let Candidates { first, from, weight, moment } = candidates;
     let end = (load(targets[0]), load(targets[1]));
-    let (mut least, mut index) = (_mm512_set1_pd(f64::INFINITY), _mm512_setzero_si512());
-    let mut here = _mm512_setzero_si512();
+    let mut here = _mm512_set1_epi64(i64::from(first));
+    let (mut least, mut index) = (_mm512_set1_pd(f64::INFINITY), here);
     for ((&from, &weight), &moment) in from.iter().zip(weight).zip(moment) {
         let start = (_mm512_set1_pd(weight), _mm512_set1_pd(moment));
         let cost = cost(_mm512_set1_pd(from), start, end);

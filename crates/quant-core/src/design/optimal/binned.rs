@@ -102,7 +102,13 @@ impl Binned {
     /// None without any weight.
     #[inline(always)]
     fn new(sums: &[Sums]) -> Option<Self> {
-        let present: Vec<u32> = (0..sums.len() as u32).filter(|&bin| sums[bin as usize].weight > 0.0).collect();
+        // Without a branch: which bins are empty cannot be foreseen.
+        let (mut present, mut count) = (vec![0; sums.len()], 0);
+        for (bin, sums) in sums.iter().enumerate() {
+            present[count] = bin as u32;
+            count += usize::from(sums.weight > 0.0);
+        }
+        present.truncate(count);
         let own: Vec<Sums> = present.iter().map(|&bin| sums[bin as usize]).collect();
         let (weight, moment) = own.iter().fold((0.0, 0.0), |sum, s| (sum.0 + s.weight, sum.1 + s.moment));
         if present.is_empty() {

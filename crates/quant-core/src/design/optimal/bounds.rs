@@ -36,14 +36,14 @@ pub fn narrow(elements: Elements<'_>, level_count: usize, slack: f64, fill: &imp
     for blocks in levels.iter().rev() {
         let count = blocks.means.len();
         let within = ranges.unwrap_or_else(|| vec![(0, count); level_count - 1]);
-        let kept = Tables::filled(&blocks.prefix, within, fill).kept(&blocks.spread, slack, fill);
+        let kept = kept(&blocks.prefix, within, &blocks.spread, slack, fill);
         ranges = Some(refined(&kept, &blocks.starts));
     }
     let ranges = ranges.unwrap_or_else(|| vec![(0, n); level_count - 1]);
     if elements.spread.is_empty() {
         return ranges;
     }
-    Tables::filled(elements.prefix, ranges, fill).kept(elements.spread, slack, fill)
+    kept(elements.prefix, ranges, elements.spread, slack, fill)
 }
 
 fn hierarchy(elements: Elements<'_>, level_count: usize) -> Vec<Blocks> {
@@ -70,50 +70,97 @@ pub fn refined(ranges: &[(usize, usize)], starts: &[u32]) -> Ranges {
     ranges.iter().map(|&(a, b)| (low(a), high(b))).collect()
 }
 
-/// The least costs of both sides of every boundary that a border may be.
-struct Tables<'a> {
-    prefix: &'a Prefix,
-    ranges: Ranges,
+/// Ranges without the boundaries that no optimum has.
+///
+/// F is filled for every boundary. B follows from the last border to the first, from boundaries only that are left: where
+/// an optimum has b, the best rest behind b has none that is pruned, so its cost does not change.
+fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl FillLayer) -> Ranges {
+    let n = prefix.len();
+    let mut tables = Tables::forward(prefix, &ranges, fill);
+    let shortfall = |ranges: &[(usize, usize)]| {
+        let shortfall = fill.vectorize(
+            #[inline(always)]
+            || shortfall(prefix, spread, ranges),
+        );
+        shortfall * (1.0 + 1e-9)
+    };
+    let first_shortfall = shortfall(&ranges);
+    let mut base = f64::INFINITY;
+    let mut left = ranges.clone();
+    let mirrored = mirrored(prefix);
+    let (mut from_low, mut from) = (0, vec![0.0]);
+    let (mut to, mut best) = (Vec::new(), Vec::new());
+    for q in (0..ranges.len()).rev() {
+        // Boundary b is n − b here. Those behind all that are left of the border behind are not filled.
+        let high = n - ranges[q].0;
+        let low = (n - ranges[q].1).max(from_low).min(high);
+        to.resize(high - low + 1, 0.0);
+        best.resize(high - low + 1, 0);
+        fill.fill(Layer::new(&mirrored, &from, from_low, low, true), &mut to, &mut best);
+        tables.add(q, &to);
+        if base.is_infinite() {
+            let least = tables.of_border(q).iter().copied().fold(f64::INFINITY, f64::min);
+            base = least + slack + ROUNDING * least.abs();
+        }
+        left[q] = tables.within(q, ranges[q].0, ranges[q], base + first_shortfall);
+        let end = n - left[q].1.min(n - low);
+        from.clear();
+        from.extend_from_slice(&to[end - low..=n - left[q].0 - low]);
+        from_low = end;
+    }
+    // Narrower ranges make the shortfall smaller, and that may narrow them again.
+    for _ in 1..PASSES {
+        let limit = base + shortfall(&left).min(first_shortfall);
+        left.iter_mut().enumerate().for_each(|(q, left)| *left = tables.within(q, ranges[q].0, *left, limit));
+    }
+    left
+}
+
+/// The least costs of every boundary that a border may be: F_q(b), then F_q(b) + B_q(b).
+struct Tables {
     /// Where the costs of each border start, and their number at the end.
     offsets: Vec<usize>,
-    /// F_q(b) + B_q(b).
     costs: Vec<f64>,
 }
 
-impl<'a> Tables<'a> {
-    fn filled(prefix: &'a Prefix, ranges: Ranges, fill: &impl FillLayer) -> Self {
-        let n = prefix.len();
-        let mirrored_ranges: Ranges = ranges.iter().rev().map(|&(a, b)| (n - b, n - a)).collect();
-        let Table { offsets, mut costs } = Table::filled(prefix, &ranges, fill);
-        let backward = Table::filled(&mirrored(prefix), &mirrored_ranges, fill).costs;
-        fill.vectorize(
-            #[inline(always)]
-            || costs.iter_mut().zip(backward.iter().rev()).for_each(|(cost, rest)| *cost += rest),
-        );
-        Self { prefix, ranges, offsets, costs }
+impl Tables {
+    /// Least −Σ gain of the cells up to each boundary; cells may be empty.
+    fn forward(prefix: &Prefix, ranges: &[(usize, usize)], fill: &impl FillLayer) -> Self {
+        let mut offsets = vec![0];
+        offsets.extend(ranges.iter().scan(0, |sum, r| {
+            *sum += r.1 - r.0 + 1;
+            Some(*sum)
+        }));
+        let mut costs = vec![f64::INFINITY; offsets[ranges.len()]];
+        let mut best = vec![0; ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0)];
+        let (mut from_low, mut from) = (0, &[0.0][..]);
+        let mut rest = &mut costs[..];
+        for &(low, high) in ranges {
+            let (to, behind) = rest.split_at_mut(high - low + 1);
+            fill.fill(Layer::new(prefix, from, from_low, low, true), to, &mut best[..=high - low]);
+            (from_low, from, rest) = (low, to, behind);
+        }
+        Self { offsets, costs }
     }
 
-    /// Ranges without the boundaries that no optimum has.
-    fn kept(self, spread: &[f64], slack: f64, fill: &impl FillLayer) -> Ranges {
-        let of_border = |q: usize| &self.costs[self.offsets[q]..self.offsets[q + 1]];
-        let least = of_border(0).iter().copied().fold(f64::INFINITY, f64::min);
-        let base = least + slack + ROUNDING * least.abs();
-        let mut ranges = self.ranges.clone();
-        // Narrower ranges make the shortfall smaller, and that may narrow them again.
-        for _ in 0..PASSES {
-            let shortfall = fill.vectorize(
-                #[inline(always)]
-                || shortfall(self.prefix, spread, &ranges),
-            );
-            let limit = base + shortfall * (1.0 + 1e-9);
-            for (q, range) in ranges.iter_mut().enumerate() {
-                let (whole, costs) = (self.ranges[q], of_border(q));
-                let first = costs.iter().position(|&cost| cost <= limit);
-                let last = costs.iter().rposition(|&cost| cost <= limit);
-                *range = first.zip(last).map_or(whole, |(first, last)| (whole.0 + first, whole.0 + last));
-            }
-        }
-        ranges
+    fn of_border(&self, q: usize) -> &[f64] {
+        &self.costs[self.offsets[q]..self.offsets[q + 1]]
+    }
+
+    /// Adds the costs behind the least boundaries of border q, the greatest of them first; no optimum has the others.
+    fn add(&mut self, q: usize, rest: &[f64]) {
+        let (own, others) = self.costs[self.offsets[q]..self.offsets[q + 1]].split_at_mut(rest.len());
+        own.iter_mut().zip(rest.iter().rev()).for_each(|(cost, rest)| *cost += rest);
+        others.fill(f64::INFINITY);
+    }
+
+    /// From the first to the last boundary in `range` that costs at most `limit`; where none does, all. The costs of
+    /// border q start at boundary `low`.
+    fn within(&self, q: usize, low: usize, range: (usize, usize), limit: f64) -> (usize, usize) {
+        let costs = &self.of_border(q)[range.0 - low..=range.1 - low];
+        let first = costs.iter().position(|&cost| cost <= limit);
+        let last = costs.iter().rposition(|&cost| cost <= limit);
+        first.zip(last).map_or(range, |(first, last)| (range.0 + first, range.0 + last))
     }
 }
 
@@ -155,31 +202,4 @@ fn shortfall(prefix: &Prefix, spread: &[f64], ranges: &[(usize, usize)]) -> f64 
 fn mirrored(prefix: &Prefix) -> Prefix {
     let rest = |sums: &[f64]| sums.iter().rev().map(|s| sums[sums.len() - 1] - s).collect();
     Prefix { weight: rest(&prefix.weight), moment: rest(&prefix.moment) }
-}
-
-/// Least −Σ gain of the cells up to each boundary that a border may be; cells may be empty.
-struct Table {
-    /// Where the costs of each border start, and their number at the end.
-    offsets: Vec<usize>,
-    costs: Vec<f64>,
-}
-
-impl Table {
-    fn filled(prefix: &Prefix, ranges: &[(usize, usize)], fill: &impl FillLayer) -> Self {
-        let mut offsets = vec![0];
-        offsets.extend(ranges.iter().scan(0, |sum, r| {
-            *sum += r.1 - r.0 + 1;
-            Some(*sum)
-        }));
-        let mut costs = vec![f64::INFINITY; offsets[ranges.len()]];
-        let mut best = vec![0; ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0)];
-        let (mut from_low, mut from) = (0, &[0.0][..]);
-        let mut rest = &mut costs[..];
-        for &(low, high) in ranges {
-            let (to, behind) = rest.split_at_mut(high - low + 1);
-            fill.fill(Layer::new(prefix, from, from_low, low, true), to, &mut best[..=high - low]);
-            (from_low, from, rest) = (low, to, behind);
-        }
-        Self { offsets, costs }
-    }
 }
