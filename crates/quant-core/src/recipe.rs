@@ -222,9 +222,9 @@ impl Recipe {
         if !(1.0..=6.0).contains(&rate) {
             return Err(RecipeError::RateOutOfRange(rate.to_string()));
         }
-        let bit_width = BitWidth::new(rate.ceil() as u32 + 2).expect("3 to 8");
-        let codebook = CodebookRule::EntropyConstrained { rate: (100.0 * rate).round() as u16 };
-        Ok(Self::plain(codebook, bit_width, GroupLength::Tensor))
+        let rate = (100.0 * rate).round() as u16;
+        let bit_width = BitWidth::new(u32::from(rate.div_ceil(100)) + 2).expect("3 to 8");
+        Ok(Self::plain(CodebookRule::EntropyConstrained { rate }, bit_width, GroupLength::Tensor))
     }
 
     /// What a block of llama.cpp holds.
@@ -276,18 +276,14 @@ impl Recipe {
 
     /// The same with another scale rule.
     pub fn with_scale(mut self, rule: ScaleRule) -> Result<Self, RecipeError> {
-        if !self.needs_scales() {
-            return Err(RecipeError::NoScales { name: self.family_name() });
-        }
+        self.refuse_without_scales()?;
         self.scale = Some(rule);
         Ok(self)
     }
 
     /// The same with scales quantized in their turn.
     pub fn with_double_quant(mut self) -> Result<Self, RecipeError> {
-        if !self.needs_scales() {
-            return Err(RecipeError::NoScales { name: self.family_name() });
-        }
+        self.refuse_without_scales()?;
         if self.half_scales {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
@@ -333,6 +329,14 @@ impl Recipe {
     /// that formats of other programs can hold.
     pub fn is_plain(&self) -> bool {
         self.switch.is_none() && self.outliers.is_none()
+    }
+
+    fn refuse_without_scales(&self) -> Result<(), RecipeError> {
+        match (self.needs_scales(), self.codebook.is_entropy_coded()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(RecipeError::NoGroups { name: self.family_name() }),
+            (false, false) => Err(RecipeError::NoScales { name: self.family_name() }),
+        }
     }
 
     /// Whether a scale says something that the codebook does not.

@@ -33,3 +33,27 @@ fn long_rows_do_not_depend_on_instructions_or_threads() {
         }
     }
 }
+
+/// Far from zero costs differ by less than they are rounded, and equal ones have any order.
+#[test]
+fn rows_far_from_zero_are_fitted_alike() {
+    for columns in [40, 48, 64, 100, 200, 600] {
+        for far in [1e6, 1e8, 1e15] {
+            let mut noise = Noise(11);
+            let mut of_row = |row: usize, column: usize| match row % 2 {
+                0 => noise.normal() + if column < columns / 2 { far } else { 0.0 },
+                _ => noise.normal() + if column == 0 { far } else { 0.0 },
+            };
+            let samples: Vec<f32> = (0..32 * columns).map(|i| of_row(i / columns, i % columns)).collect();
+            let matrix = Matrix::new(Samples::F32(&samples), 32, columns).unwrap();
+            for level_count in [4, 8, 16] {
+                let Ok(expected) = Reference.fit_rows(matrix, None, None, level_count);
+                for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
+                    let options = CpuOptions { level: Some(level), ..CpuOptions::default() };
+                    let Ok(found) = Cpu::new(options).unwrap().fit_rows(matrix, None, None, level_count);
+                    assert_eq!(found.all_levels(), expected.all_levels(), "{level}, {columns} columns, {far:e}");
+                }
+            }
+        }
+    }
+}

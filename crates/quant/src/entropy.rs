@@ -35,8 +35,12 @@ struct Coded {
     place: Range<u64>,
 }
 
-/// Codes the native file `path` anew; returns the bytes that each of the tensors takes whose codes became fewer.
-pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64>, Error> {
+/// Codes the `wanted` tensors of the native file `path` anew; returns the bytes that each of the tensors takes whose codes became fewer.
+pub(crate) fn recode(
+    path: &Path,
+    threads: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<BTreeMap<String, u64>, Error> {
     let checkpoint = Checkpoint::open(path)?;
     let text = checkpoint.shards()[0].metadata.get(KEY);
     let Some(text) = text else { return Ok(BTreeMap::new()) };
@@ -50,7 +54,7 @@ pub(crate) fn recode(path: &Path, threads: usize) -> Result<BTreeMap<String, u64
     // A row longer than a chunk may be stays as it is.
     let fits = |tensor: &QuantizedTensor| tensor.columns <= CHUNK_LEN_MAX;
     let mut writer = BufWriter::new(&mut spool);
-    for (name, tensor) in manifest.tensors.iter_mut().filter(|(_, tensor)| fits(tensor)) {
+    for (name, tensor) in manifest.tensors.iter_mut().filter(|(name, tensor)| wanted(name) && fits(tensor)) {
         let made = code_tensor(&checkpoint, name, tensor, threads, end, &mut |words| {
             writer.write_all(bytemuck::cast_slice(words)).map_err(Error::io("write", &spool_path))
         })?;

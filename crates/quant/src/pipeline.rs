@@ -156,9 +156,10 @@ fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
         return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
     }
     let mut recipes = options.exceptions.values().chain([&options.recipe]);
-    if options.error_feedback.is_some() && recipes.any(|r| r.switch.is_some() || r.outliers.is_some()) {
-        let why =
-            "--error-feedback rounds to one codebook; groups that choose and weights kept exact have no place in it";
+    let has_no_levels = |r: &Recipe| r.switch.is_some() || r.outliers.is_some() || r.codebook.is_entropy_coded();
+    if options.error_feedback.is_some() && recipes.any(has_no_levels) {
+        let why = "--error-feedback rounds to the levels of one codebook; groups that choose, weights kept exact and cells \
+                   of a given entropy have no place in it";
         return Err(Error::refused(why));
     }
     crate::plan::refuse_quantized(checkpoint)?;
@@ -323,17 +324,23 @@ impl Job<'_> {
     ) -> Result<Vec<TensorReport>, Error> {
         let folder = self.partial.folder().to_owned();
         let mut lens = BTreeMap::new();
+        let (options, threads) = (self.options, device.thread_count());
+        let wanted = |name: &str| options.entropy || options.recipe_of(name).codebook.is_entropy_coded();
         for name in self.files.safetensors_names() {
-            lens.extend(entropy::recode(&folder.join(name), device.thread_count())?);
+            lens.extend(entropy::recode(&folder.join(name), threads, &wanted)?);
         }
         for (index, report) in tensors.iter_mut().enumerate() {
-            let Some(len) = lens.get(&report.name) else {
-                report.method.truncate(report.method.trim_end_matches(entropy::MARK).len());
-                continue;
-            };
-            circumstances.output_len_bytes -= report.sums.stored_bits / 8;
-            circumstances.output_len_bytes += len;
-            report.set_stored_bits(8 * len);
+            match lens.get(&report.name) {
+                Some(len) => {
+                    circumstances.output_len_bytes -= report.sums.stored_bits / 8;
+                    circumstances.output_len_bytes += len;
+                    report.set_stored_bits(8 * len);
+                }
+                None => match report.method.strip_suffix(entropy::MARK) {
+                    Some(packed) => report.method = packed.into(),
+                    None => continue,
+                },
+            }
             // No checksums: a run that is continued from here makes the packed codes again.
             let (checksums, seconds) = (Vec::new(), self.seconds());
             self.partial.record(&Finished { tensor: index, checksums, seconds, report: report.clone() })?;

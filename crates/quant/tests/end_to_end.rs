@@ -12,7 +12,7 @@ use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
 use tempfile::tempdir;
 
-const PRESETS: [&str; 15] = [
+const PRESETS: [&str; 17] = [
     "nf4",
     "nf3",
     "fp4",
@@ -27,6 +27,8 @@ const PRESETS: [&str; 15] = [
     "switched2 outliers 0.01",
     "kmeans3-row outliers 0.003",
     "ecsq2.75",
+    "sf4",
+    "bnf3 group 32 absmax",
     "nf3 group 64 signed-search double-quant outliers 0.02",
 ];
 const DENSE: Target = Target::Dense { dtype: None };

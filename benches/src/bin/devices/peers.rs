@@ -43,8 +43,12 @@ impl Peers {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut answers = BufReader::new(process.stdout.take().context("its output was asked for")?);
         let mut line = String::new();
-        answers.read_line(&mut line)?;
-        let greeting = serde_json::from_str(&line).context("the peers did not start")?;
+        let greeting = answers.read_line(&mut line).ok().and_then(|_| serde_json::from_str(&line).ok());
+        let Some(greeting) = greeting else {
+            drop(process.stdin.take());
+            let _ = (process.wait(), std::fs::remove_file(&file));
+            bail!("the peers did not start");
+        };
         Ok(Self { process: RefCell::new((process, answers)), file, greeting, errors: RefCell::default() })
     }
 

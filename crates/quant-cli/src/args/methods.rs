@@ -17,7 +17,7 @@ pub struct Refinement {
     pub shape_bits: Option<u32>,
     /// What errors weigh: a safetensors file or folder with a tensor of weights, or one weight for each input channel, under
     /// the name of each tensor; a folder written by `quant calibrate`; or an importance matrix of llama.cpp (.dat, .gguf). Looked
-    /// at by every preset that designs levels or steps.
+    /// at by every preset that designs levels or steps, but for ecsq.
     #[arg(long, value_name = "FILE|FOLDER")]
     pub weights: Option<PathBuf>,
     /// Keep this share of weights exact, such as 0.005: the largest magnitudes.

@@ -201,8 +201,8 @@ fn fit_binned<B: Backend>(
     Ok(Some(certified(levels, cost, &points, matrix.len(), hidden)))
 }
 
-/// Bins by a strided selection of samples.
-fn choose_bins(matrix: Matrix<'_>, absmax: f32, bin_count: usize) -> Option<Bins> {
+/// Bins by a strided selection of samples, the largest magnitude of all of which is `absmax`.
+pub(crate) fn choose_bins(matrix: Matrix<'_>, absmax: f32, bin_count: usize) -> Option<Bins> {
     let step = (matrix.len() / (1 << 14)).max(1);
     let selection = (0..matrix.len()).step_by(step).map(|i| matrix.samples().get(i)).collect();
     Bins::over_selection(selection, absmax, bin_count)

@@ -9,19 +9,20 @@
 use super::Quantized;
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
-use crate::design::Bins;
+use crate::design::{Bins, certified};
 use crate::grouping::{GroupLength, Grouping};
 use crate::recipe::Recipe;
 use crate::tensor::Matrix;
 
 /// Bins of the histogram: some hundred to a cell of a Gaussian matrix at 4 bits.
 const BIN_COUNT: usize = 1 << 16;
-/// Cells at most before those that matter least are merged.
-const CELL_COUNT_MAX: usize = 4096;
+/// The least step, in units of the spread of the samples: finer than 6 bits of entropy ask for.
+const STEP_MIN: f64 = 1e-4;
 /// Halvings of the interval that the step is searched in.
 const HALVINGS: usize = 40;
 
-/// Codes of at most `rate` bits of entropy, but for what bins of a histogram hide, and their codebook.
+/// Codes of `rate` bits of entropy, but for what bins of a histogram hide, and their codebook. Fewer bits where there are
+/// too few distinct samples for so many.
 pub(super) fn coded<B: Backend>(
     backend: &B,
     matrix: Matrix<'_>,
@@ -38,7 +39,7 @@ pub(super) fn coded<B: Backend>(
         let levels: Vec<f32> = levels.iter().map(|y| y.clamp(-most, most) as f32).collect();
         Codebooks::from_levels(level_count, [if levels.is_empty() { vec![0.0] } else { levels }])
     };
-    // The nearest of the cells' middles is the cell.
+    // The nearest of the cells' middles is the cell; nearly, for those that were merged.
     let mut quantized = Quantized::begun(recipe, grouping, codebooks(cells.iter().map(|c| c.middle).collect()));
     let mut packed = vec![0; quantized.encoding().codes_len_bytes()];
     backend.encode(matrix, &quantized.encoding(), &mut packed)?;
@@ -53,8 +54,28 @@ fn points<B: Backend>(backend: &B, matrix: Matrix<'_>, whole: Grouping) -> Resul
     let mut largest = vec![0.0; whole.group_count()];
     backend.absmax_scales(matrix, whole, 1.0, &mut largest)?;
     let Some(&largest) = largest.first().filter(|&&x| x > 0.0) else { return Ok(Vec::new()) };
-    let bins = Bins::covering(-largest, largest, BIN_COUNT);
-    Ok(backend.histogram(matrix, None, &bins)?.points(&bins))
+    let bins = certified::choose_bins(matrix, largest, BIN_COUNT);
+    let bins = bins.unwrap_or_else(|| Bins::covering(-largest, largest, BIN_COUNT));
+    let mut points = backend.histogram(matrix, None, &bins)?.points(&bins);
+    // Sums are rounded, so that means of neighbouring bins may change places.
+    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(points)
+}
+
+/// Between the values that a share of the weight is below and above; of the middle four fifths, or of more where those
+/// are equal.
+fn spread(points: &[(f64, f64)]) -> f64 {
+    let total: f64 = points.iter().map(|p| p.1).sum();
+    let at = |share: f64| {
+        let mut below = 0.0;
+        let found = points.iter().find(|p| {
+            below += p.1;
+            below >= share * total
+        });
+        found.map_or(0.0, |p| p.0)
+    };
+    let widths = [0.1, 0.01, 0.0].map(|share| at(1.0 - share) - at(share));
+    widths.into_iter().find(|&width| width > 0.0).unwrap_or(f64::MIN_POSITIVE)
 }
 
 /// What falls between two thresholds.
@@ -87,7 +108,7 @@ impl Cell {
 /// The occupied cells of the least step found whose codes have at most `rate` bits.
 fn cells_at_rate(points: &[(f64, f64)], rate: f64, level_count: usize) -> Vec<Cell> {
     let largest = points.iter().fold(f64::MIN_POSITIVE, |most, p| most.max(p.0.abs()));
-    let (mut small, mut large) = ((2.0 * largest / CELL_COUNT_MAX as f64).ln(), (4.0 * largest).ln());
+    let (mut small, mut large) = ((STEP_MIN * spread(points)).ln(), (4.0 * largest).ln());
     // One cell about zero, and no entropy at all.
     let mut best = cells(points, large.exp(), level_count);
     for _ in 0..HALVINGS {
@@ -116,12 +137,29 @@ fn cells(points: &[(f64, f64)], step: f64, level_count: usize) -> Vec<Cell> {
         }
     }
     while cells.len() > level_count {
-        let costs = cells.windows(2).map(|pair| pair[0].merger_cost(&pair[1]));
-        let (at, _) = costs.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).expect("two cells at least");
-        let other = cells.remove(at + 1);
-        cells[at] = cells[at].merged(&other);
+        cells = fewer(&cells, cells.len() - level_count);
     }
     cells
+}
+
+/// Merges pairs of neighbours, those that cost least first, each cell once: half of the `surplus`, and one at least.
+fn fewer(cells: &[Cell], surplus: usize) -> Vec<Cell> {
+    let mut pairs: Vec<usize> = (0..cells.len() - 1).collect();
+    pairs.sort_by_cached_key(|&at| cells[at].merger_cost(&cells[at + 1]).to_bits());
+    let mut taken = vec![false; cells.len()];
+    let mut merges = vec![false; cells.len()];
+    let mut left = surplus.div_ceil(2);
+    for at in pairs {
+        if left > 0 && !taken[at] && !taken[at + 1] {
+            (taken[at], taken[at + 1], merges[at]) = (true, true, true);
+            left -= 1;
+        }
+    }
+    let merged = |at: usize| match merges[at] {
+        true => Some(cells[at].merged(&cells[at + 1])),
+        false => (at == 0 || !merges[at - 1]).then_some(cells[at]),
+    };
+    (0..cells.len()).filter_map(merged).collect()
 }
 
 /// In bits.
@@ -167,12 +205,18 @@ mod tests {
     #[test]
     fn tails_constants_and_zeros_have_levels() {
         let mut samples = gaussian(40_000);
-        samples[17] = 300.0;
-        samples[18] = -200.0;
-        let made = quantized(&samples, "ecsq3");
-        let entropy = entropy_bits(&made.distortion.code_counts);
-        assert!((entropy - 3.0).abs() < 0.02, "{entropy} bits: a bin is wider than usual here");
-        assert!(made.distortion.sqnr_db() > 16.0, "{}", made.distortion.sqnr_db());
+        for far in [300.0, 1e3, 1e4, 1e6] {
+            (samples[17], samples[18]) = (far, -0.7 * far);
+            let distortion = quantized(&samples, "ecsq3").distortion;
+            let entropy = entropy_bits(&distortion.code_counts);
+            assert!((entropy - 3.0).abs() < 0.01, "{far}: {entropy} bits");
+            let noise_db = -10.0 * (distortion.squared_error / samples.len() as f64).log10();
+            assert!(noise_db > 16.4, "{far}: {noise_db} dB below one");
+        }
+        let shifted: Vec<f32> = samples.iter().map(|x| 1000.0 + 0.1 * x.clamp(-9.0, 9.0)).collect();
+        let distortion = quantized(&shifted, "ecsq3").distortion;
+        let entropy = entropy_bits(&distortion.code_counts);
+        assert!((entropy - 3.0).abs() < 0.01 && distortion.squared_error < 0.00024 * 40_000.0, "{entropy} bits");
         assert_eq!(quantized(&[0.0; 64], "ecsq4").distortion.squared_error, 0.0);
         let same = quantized(&[-1.5; 64], "ecsq4").distortion;
         assert!(same.squared_error <= 1e-12, "{}", same.squared_error);

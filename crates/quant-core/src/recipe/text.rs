@@ -123,6 +123,7 @@ mod tests {
         recipes.push(recipe("lloyd4").with_outliers(1e-6, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_outliers(0.001, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_bits(3).unwrap());
+        recipes.extend(["ecsq4.001", "ecsq5.999", "ecsq1"].map(recipe));
         recipes.extend((2..=8).map(|bits| recipe("q4_0").with_bits(bits).unwrap()));
         for recipe in recipes {
             assert_eq!(recipe.to_string().parse::<Recipe>(), Ok(recipe), "{recipe}");

@@ -1,7 +1,8 @@
 //! One layer of the dynamic programme: to(j) = min over i of from(i) − gain(i, j).
 //!
 //! The cost is Monge, so the best i does not descend as j ascends. Every eighth target is found by halving intervals of
-//! targets, or side by side where candidates are few; the seven between two of them share the candidates between the two best, and are done side by side.
+//! targets, or side by side where candidates are few; the seven between two of them share the candidates between the two
+//! best, and are done side by side.
 
 /// Prefix sums of w and of w·(x − centre) at the boundaries of elements.
 #[derive(Clone, Debug, Default)]
@@ -165,13 +166,13 @@ impl<'a> Layer<'a> {
         }
         for start in (0..last).step_by(LANES) {
             let end = (start + LANES).min(last);
-            let (first, places) = (best[start] as usize, start + 1..end);
+            let places = start + 1..end;
             let targets = start + 1 + self.low..end + self.low;
             let targets = [&self.prefix.weight[targets.clone()], &self.prefix.moment[targets]];
-            let best_places = &mut best[start + 1..=end];
-            let last = best_places[best_places.len() - 1] as usize;
-            let between = &mut best_places[..end - start - 1];
-            of_each(self.candidates(first, last), targets, &mut to[places], between);
+            // Where costs differ by less than they are rounded, the best of anchors may descend.
+            let (one, other) = (best[start] as usize, best[end] as usize);
+            let candidates = self.candidates(one.min(other), one.max(other));
+            of_each(candidates, targets, &mut to[places.clone()], &mut best[places]);
         }
     }
 
