@@ -13,6 +13,7 @@ use crate::sensitivity::{WeightedError, Weights};
 use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
 
+mod alternated;
 mod decoded;
 mod entropy_constrained;
 mod scaled;
