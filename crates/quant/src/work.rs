@@ -1,7 +1,6 @@
 //! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
 
 use quant_core::backend::Backend;
-use quant_core::entropy_coding::ideal_bits;
 use quant_core::measure::Distortion;
 use quant_core::quantize::{QuantizeError, Quantized, quantize_weighted};
 use quant_core::sensitivity::{WeightedError, Weights};
@@ -176,17 +175,13 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
 }
 
-/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take: all of its matrices share
-/// one table of frequencies.
+/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take.
 pub(crate) fn stored_bits(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> u64 {
     let packed_bits = target.rate_bits(subject);
     if !subject.recipe.codebook.is_entropy_coded() {
         return packed_bits;
     }
-    let side_bits = |q: &Quantized| q.stored_bits().total_bits() - q.stored_bits().code_bits;
-    let coded =
-        ideal_bits(&merged(quantized).code_counts).ceil() as u64 + 32 * subject.recipe.bit_width.level_count() as u64;
-    packed_bits.min(coded + quantized.iter().map(side_bits).sum::<u64>())
+    packed_bits.min(quantized.iter().map(|q| q.entropy_coded_bits().total_bits()).sum())
 }
 
 /// The distortion of all matrices.
