@@ -64,6 +64,7 @@ Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed sca
          heavy tails), bnf4 (levels for the group length),
          lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row),
          switched4, switched3 (groups of 16 that choose a scale and a codebook: the least error for its rate);
+         any4, easyquant4, squeezellm4 (methods of papers: docs/quantizers.md);
          each family with 2 to 8 bits;
          ecsq4.25 (one codebook per tensor for codes of an entropy of 4.25 bits, 1 to 6; native files hold them entropy coded);
          iq4_nl, q4_0, q8_0 (blocks of 32 with an f16 scale, for --to gguf).
@@ -76,7 +77,7 @@ Examples:
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
   quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize model model-nf4 --preset nf4 --device auto
-  quant quantize model model-l3 --preset lloyd3 --group row --error-feedback moments --activation-order
+  quant quantize model model-e3 --preset ecsq3 --error-feedback moments --activation-order
   quant quantize SmolLM2-135M smollm2.gguf --preset iq4_nl --to gguf
   quant quantize SmolLM2-135M smollm2-e4 --preset ecsq4.25
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes

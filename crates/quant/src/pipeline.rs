@@ -156,10 +156,10 @@ fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
         return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
     }
     let mut recipes = options.exceptions.values().chain([&options.recipe]);
-    let has_no_levels = |r: &Recipe| r.switch.is_some() || r.outliers.is_some() || r.codebook.is_entropy_coded();
+    let has_no_levels = |r: &Recipe| r.switch.is_some() || r.outliers.is_some();
     if options.error_feedback.is_some() && recipes.any(has_no_levels) {
-        let why = "--error-feedback rounds to the levels of one codebook; groups that choose, weights kept exact and cells \
-                   of a given entropy have no place in it";
+        let why = "--error-feedback rounds to the levels of one codebook; groups that choose and weights kept exact have \
+                   no place in it";
         return Err(Error::refused(why));
     }
     crate::plan::refuse_quantized(checkpoint)?;

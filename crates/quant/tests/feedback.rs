@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use common::{options, run, tensor, write_safetensors};
 use quant::Error;
-use quant::checkpoint::Checkpoint;
 use quant::feedback::{ErrorFeedback, Moments};
 use quant::report::Report;
 use quant_core::dense::Dense;
@@ -62,20 +61,25 @@ fn feedback_that_would_harm_gives_way_to_the_other_order_and_then_to_nearest_lev
     let dir = tempdir().unwrap();
     let input = dir.path().join("in.safetensors");
     write_safetensors(&input, &[tensor("blk.0.ffn_up.weight", Dtype::F32, &[48, WIDTH], 3)]);
-    Checkpoint::open(&input).unwrap();
+    for preset in ["lloyd3", "ecsq2.5"] {
+        harmless(dir.path(), &input, preset);
+    }
+}
+
+fn harmless(dir: &std::path::Path, input: &std::path::Path, preset: &str) {
     let made = |name: &str, feedback: Option<ErrorFeedback>| -> Report {
-        let mut options = options("lloyd3");
+        let mut options = options(preset);
         options.error_feedback = feedback;
-        run(&input, &dir.path().join(name), &options).unwrap()
+        run(input, &dir.join(format!("{preset}-{name}")), &options).unwrap()
     };
     let plain = made("plain.safetensors", None);
     for (good, reordered, left_nearest) in [(Some(false), 0, 0), (Some(true), 1, 0), (None, 0, 1)] {
         let feedback = ErrorFeedback { moments: Arc::new(Pairs { good }), damping: 0.0, activation_order: false };
         let report = made(&format!("{good:?}.safetensors"), Some(feedback));
         let error = report.tensors[0].output_error.unwrap();
-        assert_eq!((error.reordered, error.left_nearest), (reordered, left_nearest), "{good:?}: {error:?}");
+        assert_eq!((error.reordered, error.left_nearest), (reordered, left_nearest), "{preset} {good:?}: {error:?}");
         let is_as_plain = report.totals.codes_hash == plain.totals.codes_hash;
-        assert_eq!(is_as_plain, good.is_none(), "{good:?}");
+        assert_eq!(is_as_plain, good.is_none(), "{preset} {good:?}");
         match good {
             Some(_) => assert!(error.fed_back < 0.9 * error.nearest, "{error:?}"),
             None => assert_eq!(error.fed_back, error.nearest),
