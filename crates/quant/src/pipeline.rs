@@ -152,16 +152,7 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 }
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
-    if options.entropy && options.target != Target::Native {
-        return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
-    }
-    let mut recipes = options.exceptions.values().chain([&options.recipe]);
-    let has_no_levels = |r: &Recipe| r.switch.is_some() || r.outliers.is_some() || r.codebook.is_entropy_coded();
-    if options.error_feedback.is_some() && recipes.any(has_no_levels) {
-        let why = "--error-feedback rounds to the levels of one codebook; groups that choose, weights kept exact and cells \
-                   of a given entropy have no place in it";
-        return Err(Error::refused(why));
-    }
+    crate::conflicts::refuse(options)?;
     crate::plan::refuse_quantized(checkpoint)?;
     crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
     let plan = Plan::new(checkpoint, options)?;
