@@ -5,7 +5,7 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use common::{options, run, run_on, tensor, to, with_manifest, with_tensor, write_safetensors};
+use common::{model, options, run, run_on, tensor, to, with_manifest, with_tensor, write_safetensors};
 use quant::checkpoint::Checkpoint;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
@@ -177,14 +177,14 @@ fn weights_count_by_the_mean_of_a_point() {
 #[test]
 fn what_knows_only_levels_is_refused() {
     let dir = tempdir().unwrap();
-    let input = matrices(dir.path());
+    let input = model(&dir.path().join("in"));
     let refused = |wanted: Options, parts: &[&str]| {
-        let error = run(&input, &dir.path().join("out.safetensors"), &wanted).err().expect("it is refused");
+        let error = run(&input, &dir.path().join("out"), &wanted).err().expect("it is refused");
         let message = error.to_string();
         assert!(error.is_refused_input() && parts.iter().all(|part| message.contains(part)), "{message}");
     };
     refused(to(options("vq2x4"), Target::Bitsandbytes), &["4-bit nf4 and fp4 only", "vq2x4 was asked for"]);
-    refused(to(options("vq2x4"), Target::Gguf), &["--to gguf"]);
+    refused(to(options("vq2x4"), Target::Gguf), &["--to gguf writes the presets iq4_nl", "vq2x4 was asked for"]);
     refused(Options { entropy: true, ..options("vq2x4") }, &["--entropy", "vq2x4 has indices of points"]);
 }
 
