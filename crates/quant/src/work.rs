@@ -170,6 +170,7 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
         _ => target.rate_bits(subject),
     };
     let mut sums = Sums::of(&distortion, bits, codes_hash(quantized));
+    sums.coded = sums.coded.filter(|_| !distortion.code_counts.is_empty());
     sums.weighted = weighted(quantized).map(|w| (w.squared_error, w.energy));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
@@ -199,12 +200,19 @@ fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {
     })
 }
 
-/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes, selectors, outliers.
+/// SHA-256 over what decodes to the weights: bit width, shape, codevectors, levels, scales, codes, selectors, outliers.
 fn codes_hash(quantized: &[Quantized]) -> String {
     let mut hash = Sha256::new();
     for matrix in quantized {
         for number in [matrix.bit_width.bits(), matrix.grouping.rows(), matrix.grouping.columns()] {
             hash.update((number as u64).to_le_bytes());
+        }
+        if let Some(vectors) = &matrix.vectors {
+            let rule = vectors.rule;
+            let numbers = [rule.dimension(), rule.index_bits(), rule.stages(), rule.parts()];
+            numbers.iter().for_each(|&n| hash.update((n as u64).to_le_bytes()));
+            vectors.codevectors.iter().for_each(|y| hash.update(y.to_le_bytes()));
+            vectors.row_scales.iter().for_each(|s| hash.update(s.to_le_bytes()));
         }
         for value in matrix.codebooks.all_levels().iter().chain(matrix.scales.iter().flatten()) {
             hash.update(value.to_le_bytes());
