@@ -15,6 +15,7 @@ use crate::tensor::{Dtype, Matrix, NotFinite, flush};
 
 mod decoded;
 mod entropy_constrained;
+mod rounded;
 mod scaled;
 
 /// A quantized matrix: everything a decoder needs, and what it cost.

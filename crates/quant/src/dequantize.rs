@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::files::{FilePlan, OutputFiles, single_name};
 use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Piece, Target, dense, gguf};
+use crate::outputs::{Piece, Target, any_precision, dense, gguf};
 use crate::partial::{Identity, Partial};
 use crate::places::{normalised, refuse_collisions, refuse_to_lose};
 
@@ -144,9 +144,11 @@ fn files(input: &DecodedCheckpoint, output: &Path, dtype: Option<Dtype>) -> Resu
     let mut files = OutputFiles::new(plans, &pieces, single_name(checkpoint, output)?)?;
     if checkpoint.source() == Source::Folder {
         files.carry(checkpoint.side_files());
-        if let Some(config) = checkpoint.config().filter(|c| c.get("quantization_config").is_some()) {
+        let keys = ["quantization_config", any_precision::CONFIG_KEY];
+        if let Some(config) = checkpoint.config().filter(|c| keys.iter().any(|key| c.get(key).is_some())) {
             let mut config = config.clone();
-            config.as_object_mut().expect("it has a key").shift_remove("quantization_config");
+            let object = config.as_object_mut().expect("it has a key");
+            keys.iter().for_each(|key| drop(object.shift_remove(*key)));
             files.replace_config(&config);
         }
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
-use crate::feedback::{ErrorFeedback, OutputError};
+use crate::feedback::OutputError;
 use crate::outputs::{Subject, Target, dense, hugging_face};
 use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
@@ -51,8 +51,7 @@ pub(crate) fn quantize_tensor<B: Backend>(
     options: &Options,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let feedback = options.error_feedback.as_ref();
-    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, feedback, bytes)?;
+    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, Some(options), bytes)?;
     let report = report(subject, &quantized, &options.target);
     let report = TensorReport { method: report.method + &options.suffix(), output_error, ..report };
     let target = &options.target;
@@ -77,13 +76,13 @@ pub(crate) fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
     Error::Device { device: backend.name(), message: error.to_string() }
 }
 
-/// The matrices of a tensor.
+/// The matrices of a tensor; without `options` by the recipe alone.
 pub(crate) fn quantize_matrices<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
     weights: Option<&[Weights]>,
-    feedback: Option<&ErrorFeedback>,
+    options: Option<&Options>,
     bytes: AlignedBytes,
 ) -> Result<(Vec<Quantized>, Option<OutputError>), Error> {
     let m = subject.matrices;
@@ -112,7 +111,11 @@ pub(crate) fn quantize_matrices<B: Backend>(
             }
             QuantizeError::Fault(error) => fault(backend, &error),
         })?;
-        if let Some(feedback) = feedback {
+        if let Some(round) = options.and_then(|options| options.target.level_rounding()) {
+            let weights = weights.map(|w| &w[index]);
+            quantized.round_levels(backend, matrix, weights, round).map_err(|e| fault(backend, &e))?;
+        }
+        if let Some(feedback) = options.and_then(|options| options.error_feedback.as_ref()) {
             let error = feedback.apply(backend, checkpoint, subject.entry, matrix, &mut quantized)?;
             *output_error.get_or_insert_default() += error;
         }

@@ -1,11 +1,14 @@
 //! What is written: which stored tensors stand for a quantized one, in each target format.
 
+pub mod any_precision;
 pub mod bitsandbytes;
 pub mod dense;
 pub mod gguf;
 pub mod hugging_face;
 pub mod manifest;
 pub mod native;
+pub(crate) mod row_tables;
+pub mod squeezellm;
 
 use quant_core::quantize::Quantized;
 use quant_core::recipe::Recipe;
@@ -29,6 +32,10 @@ pub enum Target {
     },
     /// A GGUF file of ggml blocks, which llama.cpp loads.
     Gguf,
+    /// SqueezeLLM's tables of levels per output channel and sparse outliers, in safetensors.
+    SqueezeLlm,
+    /// Any-precision's planes of bits and tables of levels per output channel, in safetensors.
+    AnyPrecision,
 }
 
 /// One stored tensor of the output.
@@ -65,14 +72,26 @@ pub struct Subject<'a> {
 }
 
 impl Target {
-    /// `native`, `bitsandbytes`, `dense` or `gguf`.
+    /// `native`, `bitsandbytes`, `dense`, `gguf`, `squeezellm` or `any-precision`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Bitsandbytes => "bitsandbytes",
             Self::Dense { .. } => "dense",
             Self::Gguf => "gguf",
+            Self::SqueezeLlm => "squeezellm",
+            Self::AnyPrecision => "any-precision",
         }
+    }
+
+    /// Whether there is a table of levels per output channel and nothing else: every linear layer is quantized then.
+    pub(crate) fn has_row_tables(&self) -> bool {
+        matches!(self, Self::SqueezeLlm | Self::AnyPrecision)
+    }
+
+    /// What the target stores of a level, where that is less than an f32.
+    pub(crate) fn level_rounding(&self) -> Option<fn(f32) -> f32> {
+        (*self == Self::AnyPrecision).then_some(any_precision::stored_level)
     }
 
     /// Refuses a recipe or a source that the target cannot express at all.
@@ -80,6 +99,8 @@ impl Target {
         match self {
             Self::Native | Self::Dense { .. } => return Ok(()),
             Self::Gguf => return gguf::check_recipe(checkpoint, recipe),
+            Self::SqueezeLlm => return squeezellm::check_recipe(checkpoint, recipe),
+            Self::AnyPrecision => return any_precision::check_recipe(checkpoint, recipe),
             Self::Bitsandbytes => {}
         }
         if checkpoint.source() != Source::Folder || checkpoint.config().is_none() {
@@ -94,6 +115,7 @@ impl Target {
         match self {
             Self::Bitsandbytes => bitsandbytes::reason_against(name, matrices, recipe),
             Self::Gguf => gguf::reason_against(matrices),
+            Self::SqueezeLlm | Self::AnyPrecision => row_tables::reason_against(name, matrices, self, recipe),
             Self::Native | Self::Dense { .. } => None,
         }
     }
@@ -105,6 +127,8 @@ impl Target {
             Self::Bitsandbytes => bitsandbytes::pieces(subject),
             Self::Dense { dtype } => vec![dense::piece(subject, *dtype)],
             Self::Gguf => vec![gguf::piece(subject)],
+            Self::SqueezeLlm => squeezellm::pieces(subject),
+            Self::AnyPrecision => any_precision::pieces(subject),
         }
     }
 
@@ -134,6 +158,8 @@ impl Target {
             Self::Native => native::bytes(quantized),
             Self::Bitsandbytes => bitsandbytes::bytes(subject, quantized),
             Self::Gguf => vec![gguf::bytes(subject.recipe, quantized)],
+            Self::SqueezeLlm => squeezellm::bytes(quantized),
+            Self::AnyPrecision => any_precision::bytes(quantized),
             Self::Dense { .. } => unreachable!("dense output is decoded by the device"),
         }
     }
