@@ -82,6 +82,7 @@ Examples:
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
   quant quantize SmolLM2-135M smollm2-sq --preset kmeans4-row --outliers 0.005 --to squeezellm
   quant quantize SmolLM2-135M smollm2-ap --preset kmeans3-row --to any-precision
+  quant quantize SmolLM2-135M smollm2-lutb --preset kmeans3-row --to lut-b
   quant quantize model model-s4 --preset switched4 --weights moments --outliers 0.005
   quant quantize model model-mixed --preset switched4 --rate 3.5 --save-plan plan.json
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
@@ -259,6 +260,8 @@ pub enum To {
     Squeezellm,
     /// Any-precision's layout of kmeans3-row to kmeans8-row.
     AnyPrecision,
+    /// Experimental: the LUT-B tiles of a compressed-tensors prototype, of kmeans3-row with a tile of 8 x 64 weights for each row.
+    LutB,
 }
 
 /// A float format.

@@ -61,6 +61,7 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
         (To::Gguf, None) => Target::Gguf,
         (To::Squeezellm, None) => Target::SqueezeLlm,
         (To::AnyPrecision, None) => Target::AnyPrecision,
+        (To::LutB, None) => Target::LutB,
     };
     Ok(Options {
         recipe: recipe(arguments)?,
@@ -172,6 +173,9 @@ fn advise(report: &Report, options: &Options) {
                 "note: {odd} layer(s) have sizes that are not multiples of 128, as SqueezeLLM's CUDA kernels assume"
             );
         }
+    }
+    if options.target == Target::LutB {
+        eprintln!("note: lut-b is experimental: the format is a prototype's, and no released runtime reads it");
     }
     if options.target == Target::Native {
         eprintln!(

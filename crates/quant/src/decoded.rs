@@ -2,6 +2,7 @@
 //! taken as they are.
 
 mod find;
+mod lut_b;
 mod native;
 mod row_tables;
 
@@ -50,6 +51,7 @@ enum Form {
     Native { tensor: Box<QuantizedTensor>, pieces: Vec<usize> },
     Bitsandbytes(Box<BitsandbytesState>),
     RowTables(Box<row_tables::RowTables>),
+    Tiles(lut_b::Tiles),
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +81,7 @@ impl DecodedCheckpoint {
         let mut tensors = finder.native()?;
         tensors.extend(finder.bitsandbytes()?);
         tensors.extend(finder.row_tables()?);
+        tensors.extend(finder.lut_b()?);
         tensors.extend(finder.plain());
         tensors.sort_by_key(|t| (t.shard, t.main_tensor()));
         Ok(Self { checkpoint, tensors })
@@ -104,6 +107,7 @@ impl DecodedCheckpoint {
             }
             Form::Bitsandbytes(state) => self.read_bitsandbytes(tensor, state, dtype, device),
             Form::RowTables(form) => row_tables::read(self, tensor, form, dtype),
+            Form::Tiles(tiles) => lut_b::read(self, tensor, tiles, dtype),
         }
     }
 
@@ -202,6 +206,7 @@ impl DecodedTensor {
             Form::Native { pieces, .. } => pieces[0],
             Form::Bitsandbytes(state) => state.codes,
             Form::RowTables(form) => form.codes,
+            Form::Tiles(tiles) => tiles.codes,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::files::{FilePlan, OutputFiles, single_name};
 use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Piece, Target, any_precision, dense, gguf};
+use crate::outputs::{Piece, Target, any_precision, dense, gguf, lut_b};
 use crate::partial::{Identity, Partial};
 use crate::places::{normalised, refuse_collisions, refuse_to_lose};
 
@@ -116,11 +116,13 @@ fn gguf_files(
 fn refuse_foreign_method(input: &DecodedCheckpoint) -> Result<(), Error> {
     let config = input.checkpoint().config().and_then(|c| c.get("quantization_config"));
     let Some(method) = config.map(|c| c["quant_method"].as_str().unwrap_or("unnamed")) else { return Ok(()) };
-    if method == "bitsandbytes" {
+    if method == "bitsandbytes" || config.is_some_and(|c| c["format"] == lut_b::FORMAT) {
         return Ok(());
     }
     let path = input.checkpoint().path().display();
-    Err(Error::refused(format!("{path}: quantized by method {method}; native and bitsandbytes can be decoded")))
+    Err(Error::refused(format!(
+        "{path}: quantized by method {method}; native files, bitsandbytes, SqueezeLLM, any-precision and LUT-B can be decoded"
+    )))
 }
 
 fn decoded_dtype(tensor: &DecodedTensor, asked: Option<Dtype>) -> Dtype {

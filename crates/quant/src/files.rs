@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, Source, StoredDtype};
 use crate::error::Error;
 use crate::outputs::bitsandbytes::{TIED_HEADS, TRANSPOSED_KEY};
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor};
-use crate::outputs::{Piece, Subject, Target, any_precision, bitsandbytes, dense, gguf};
+use crate::outputs::{Piece, Subject, Target, any_precision, bitsandbytes, dense, gguf, lut_b};
 use crate::pipeline::Options;
 use crate::plan::{Action, Plan};
 
@@ -102,6 +102,10 @@ impl OutputFiles {
         }
         if options.target == Target::AnyPrecision {
             files.replace_config(&any_precision::config(checkpoint, plan, &options.recipe)?);
+        }
+        if options.target == Target::LutB {
+            let config = checkpoint.config().expect("the target was checked to have one");
+            files.replace_config(&lut_b::config(config, dense_modules(checkpoint, plan)));
         }
         if options.target == Target::Bitsandbytes {
             let config = checkpoint.config().expect("the target was checked to have one");
@@ -345,7 +349,7 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
                 metadata.insert(TRANSPOSED_KEY.into(), serde_json::to_string(&transposed).expect("plain data"));
             }
         }
-        Target::SqueezeLlm | Target::AnyPrecision => {
+        Target::SqueezeLlm | Target::AnyPrecision | Target::LutB => {
             metadata.insert("format".into(), "pt".into());
         }
         Target::Dense { .. } | Target::Gguf => {}

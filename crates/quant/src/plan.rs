@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::outputs::dense::plain_dtype;
 use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Subject, Target, row_tables};
+use crate::outputs::{Subject, Target, lut_b, row_tables};
 use crate::pipeline::Options;
 
 /// The matrices of a tensor that is quantized.
@@ -57,6 +57,9 @@ impl Plan {
         selection.check_used(tensors.iter().map(|t| t.name.as_str()))?;
         target.check_recipe(checkpoint, &options.recipe)?;
         check_exceptions(checkpoint, options)?;
+        if *target == Target::LutB {
+            lut_b::check_options(options)?;
+        }
         let conv1d = has_conv1d_weights(tensors);
         let actions: Vec<Action> = tensors.iter().map(|t| action(t, options, conv1d)).collect();
         let mut plan = Self { actions, conversion: None };
@@ -189,7 +192,7 @@ fn action(entry: &TensorEntry, options: &Options, conv1d: bool) -> Action {
 
 /// Why a tensor that has matrices is better left dense.
 fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, target: &Target) -> Option<String> {
-    let is_foreign = *target == Target::Gguf || target.has_row_tables();
+    let is_foreign = matches!(target, Target::Gguf | Target::LutB) || target.has_row_tables();
     if is_foreign && let Some(reason) = target.reason_against(&entry.name, matrices, recipe) {
         return Some(reason);
     }

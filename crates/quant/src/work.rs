@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
 use crate::feedback::OutputError;
-use crate::outputs::{Subject, Target, dense, hugging_face};
+use crate::outputs::{Subject, Target, dense, hugging_face, lut_b};
 use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
 use crate::transpose::transposed;
@@ -93,15 +93,19 @@ pub(crate) fn quantize_matrices<B: Backend>(
         Some(heads) => hugging_face::in_pairs(&bytes, m.rows, heads),
         None => bytes,
     };
+    let has_tiles = options.is_some_and(|options| options.target == Target::LutB);
+    let bytes = if has_tiles { lut_b::in_tiles(&bytes, m.columns, dtype.byte_len()) } else { bytes };
+    let (rows, columns) = if has_tiles { lut_b::tiles(m.rows, m.columns) } else { (m.rows, m.columns) };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
     let mut output_error: Option<OutputError> = None;
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
-        let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
+        let matrix = Matrix::new(samples.view(), rows, columns).expect("the shape was planned from the entry");
         let quantized = quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe);
         let mut quantized = quantized.map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
-                let position = index * m.rows * m.columns + stored_position(subject, found.index);
+                let found_at = if has_tiles { lut_b::position(found.index, m.columns) } else { found.index };
+                let position = index * m.rows * m.columns + stored_position(subject, found_at);
                 Error::NotFinite {
                     file: checkpoint.shards()[subject.entry.shard].path.clone(),
                     tensor: subject.entry.name.clone(),

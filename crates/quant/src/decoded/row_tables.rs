@@ -152,7 +152,7 @@ impl Finder<'_> {
         })
     }
 
-    fn has(&self, layer: &str, part: &str) -> bool {
+    pub(super) fn has(&self, layer: &str, part: &str) -> bool {
         self.by_name.contains_key(format!("{layer}.{part}").as_str())
     }
 
@@ -160,14 +160,14 @@ impl Finder<'_> {
         self.take(&format!("{layer}.{part}"))
     }
 
-    fn part_of(&mut self, layer: &str, part: &str) -> Result<usize, Error> {
+    pub(super) fn part_of(&mut self, layer: &str, part: &str) -> Result<usize, Error> {
         let name = format!("{layer}.{part}");
         let path = self.checkpoint.path().display();
         self.take(&name).ok_or_else(|| Error::refused(format!("{path}: tensor \"{name}\" is missing")))
     }
 
     /// The shape of a stored tensor, of this dtype and so many axes.
-    fn shape<const AXES: usize>(&self, index: usize, dtype: &str) -> Result<[usize; AXES], Error> {
+    pub(super) fn shape<const AXES: usize>(&self, index: usize, dtype: &str) -> Result<[usize; AXES], Error> {
         let entry: &TensorEntry = &self.checkpoint.tensors()[index];
         let refuse = |why: String| refused(self.checkpoint, entry.shard, &entry.name, &why);
         if entry.dtype.name() != dtype {
@@ -183,7 +183,7 @@ fn any_precision_table(bits: usize) -> String {
 }
 
 /// What the configuration says that weights are.
-fn config_dtype(config: Option<&serde_json::Value>) -> Option<Dtype> {
+pub(super) fn config_dtype(config: Option<&serde_json::Value>) -> Option<Dtype> {
     let config = config?;
     match ["dtype", "torch_dtype"].iter().find_map(|key| config[*key].as_str())? {
         "float16" => Some(Dtype::F16),

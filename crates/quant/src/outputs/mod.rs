@@ -5,6 +5,7 @@ pub mod bitsandbytes;
 pub mod dense;
 pub mod gguf;
 pub mod hugging_face;
+pub mod lut_b;
 pub mod manifest;
 pub mod native;
 pub(crate) mod row_tables;
@@ -36,6 +37,8 @@ pub enum Target {
     SqueezeLlm,
     /// Any-precision's planes of bits and tables of levels per output channel, in safetensors.
     AnyPrecision,
+    /// LUT-B tiles in safetensors; experimental, see [`lut_b`].
+    LutB,
 }
 
 /// One stored tensor of the output.
@@ -72,7 +75,7 @@ pub struct Subject<'a> {
 }
 
 impl Target {
-    /// `native`, `bitsandbytes`, `dense`, `gguf`, `squeezellm` or `any-precision`.
+    /// `native`, `bitsandbytes`, `dense`, `gguf`, `squeezellm`, `any-precision` or `lut-b`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -81,6 +84,7 @@ impl Target {
             Self::Gguf => "gguf",
             Self::SqueezeLlm => "squeezellm",
             Self::AnyPrecision => "any-precision",
+            Self::LutB => "lut-b",
         }
     }
 
@@ -91,7 +95,11 @@ impl Target {
 
     /// What the target stores of a level, where that is less than an f32.
     pub(crate) fn level_rounding(&self) -> Option<fn(f32) -> f32> {
-        (*self == Self::AnyPrecision).then_some(any_precision::stored_level)
+        match self {
+            Self::AnyPrecision => Some(any_precision::stored_level),
+            Self::LutB => Some(lut_b::stored_level),
+            _ => None,
+        }
     }
 
     /// Refuses a recipe or a source that the target cannot express at all.
@@ -101,6 +109,7 @@ impl Target {
             Self::Gguf => return gguf::check_recipe(checkpoint, recipe),
             Self::SqueezeLlm => return squeezellm::check_recipe(checkpoint, recipe),
             Self::AnyPrecision => return any_precision::check_recipe(checkpoint, recipe),
+            Self::LutB => return lut_b::check_recipe(checkpoint, recipe),
             Self::Bitsandbytes => {}
         }
         if checkpoint.source() != Source::Folder || checkpoint.config().is_none() {
@@ -116,6 +125,7 @@ impl Target {
             Self::Bitsandbytes => bitsandbytes::reason_against(name, matrices, recipe),
             Self::Gguf => gguf::reason_against(matrices),
             Self::SqueezeLlm | Self::AnyPrecision => row_tables::reason_against(name, matrices, self, recipe),
+            Self::LutB => lut_b::reason_against(name, matrices),
             Self::Native | Self::Dense { .. } => None,
         }
     }
@@ -129,6 +139,7 @@ impl Target {
             Self::Gguf => vec![gguf::piece(subject)],
             Self::SqueezeLlm => squeezellm::pieces(subject),
             Self::AnyPrecision => any_precision::pieces(subject),
+            Self::LutB => lut_b::pieces(subject),
         }
     }
 
@@ -160,6 +171,7 @@ impl Target {
             Self::Gguf => vec![gguf::bytes(subject.recipe, quantized)],
             Self::SqueezeLlm => squeezellm::bytes(quantized),
             Self::AnyPrecision => any_precision::bytes(quantized),
+            Self::LutB => lut_b::bytes(quantized),
             Self::Dense { .. } => unreachable!("dense output is decoded by the device"),
         }
     }

@@ -68,7 +68,7 @@ pub(crate) fn module(name: &str) -> Option<&str> {
 }
 
 /// Embeddings, norms and heads are read dense by both loaders.
-fn is_linear(name: &str) -> bool {
+pub(super) fn is_linear(name: &str) -> bool {
     Selection::default().reason_to_skip(name).is_none()
 }
 
