@@ -84,6 +84,9 @@ Examples:
   quant quantize SmolLM2-135M smollm2-e4 --preset ecsq4.25
   quant quantize SmolLM2-135M smollm2-v2 --preset vq4x8
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
+  quant quantize SmolLM2-135M smollm2-sq --preset kmeans4-row --outliers 0.005 --to squeezellm
+  quant quantize SmolLM2-135M smollm2-ap --preset kmeans3-row --to any-precision
+  quant quantize SmolLM2-135M smollm2-lutb --preset kmeans3-row --to lut-b
   quant quantize model model-s4 --preset switched4 --weights moments --outliers 0.005
   quant quantize model model-mixed --preset switched4 --rate 3.5 --save-plan plan.json
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
@@ -124,7 +127,8 @@ pub struct Quantize {
     /// Code the codes to their entropy (native output): fewer bits, the same weights to the bit.
     #[arg(long)]
     pub entropy: bool,
-    /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, or a GGUF file for llama.cpp.
+    /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, a GGUF file for llama.cpp,
+    /// or a folder in the layout of SqueezeLLM or any-precision.
     #[arg(long, default_value = "native")]
     pub to: To,
     /// Number format of the quantized tensors with `--to dense`; each one's own otherwise. Other tensors stay as they are.
@@ -168,7 +172,7 @@ pub struct Quantize {
 #[command(after_help = "Example:\n  quant dequantize smollm2-nf4 smollm2-dense --dtype bf16\n  \
                         quant dequantize smollm2-l3 smollm2-l3.gguf --dtype f16")]
 pub struct Dequantize {
-    /// A checkpoint in native or bitsandbytes format.
+    /// A checkpoint in native or bitsandbytes format, or in the layout of SqueezeLLM or any-precision.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// Where to write; a folder of the Llama family also becomes a GGUF file, if OUT ends in .gguf. Must not exist.
@@ -256,6 +260,12 @@ pub enum To {
     Dense,
     /// A GGUF file for llama.cpp, made of a GGUF file, whose names and metadata are kept, or of a folder of the Llama family.
     Gguf,
+    /// SqueezeLLM's layout of kmeans3-row or kmeans4-row, with or without outliers.
+    Squeezellm,
+    /// Any-precision's layout of kmeans3-row to kmeans8-row.
+    AnyPrecision,
+    /// Experimental: the LUT-B tiles of a compressed-tensors prototype, of kmeans3-row with a tile of 8 x 64 weights for each row.
+    LutB,
 }
 
 /// A float format.

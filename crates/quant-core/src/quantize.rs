@@ -17,6 +17,7 @@ use crate::vectors::Vectors;
 mod alternated;
 mod decoded;
 mod entropy_constrained;
+mod rounded;
 mod scaled;
 mod vectors;
 

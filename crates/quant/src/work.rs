@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
-use crate::feedback::{ErrorFeedback, OutputError};
-use crate::outputs::{Subject, Target, dense, hugging_face};
+use crate::feedback::OutputError;
+use crate::outputs::{Subject, Target, dense, hugging_face, lut_b};
 use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
 use crate::transpose::transposed;
@@ -50,8 +50,7 @@ pub(crate) fn quantize_tensor<B: Backend>(
     options: &Options,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let feedback = options.error_feedback.as_ref();
-    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, feedback, bytes)?;
+    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, Some(options), bytes)?;
     let report = report(subject, &quantized, &options.target);
     let report = TensorReport { method: report.method + &options.suffix(), output_error, ..report };
     let target = &options.target;
@@ -76,13 +75,13 @@ pub(crate) fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
     Error::Device { device: backend.name(), message: error.to_string() }
 }
 
-/// The matrices of a tensor.
+/// The matrices of a tensor; without `options` by the recipe alone.
 pub(crate) fn quantize_matrices<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
     weights: Option<&[Weights]>,
-    feedback: Option<&ErrorFeedback>,
+    options: Option<&Options>,
     bytes: AlignedBytes,
 ) -> Result<(Vec<Quantized>, Option<OutputError>), Error> {
     let m = subject.matrices;
@@ -93,15 +92,19 @@ pub(crate) fn quantize_matrices<B: Backend>(
         Some(heads) => hugging_face::in_pairs(&bytes, m.rows, heads),
         None => bytes,
     };
+    let has_tiles = options.is_some_and(|options| options.target == Target::LutB);
+    let bytes = if has_tiles { lut_b::in_tiles(&bytes, m.columns, dtype.byte_len()) } else { bytes };
+    let (rows, columns) = if has_tiles { lut_b::tiles(m.rows, m.columns) } else { (m.rows, m.columns) };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
     let mut output_error: Option<OutputError> = None;
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
-        let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
+        let matrix = Matrix::new(samples.view(), rows, columns).expect("the shape was planned from the entry");
         let quantized = quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe);
         let mut quantized = quantized.map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
-                let position = index * m.rows * m.columns + stored_position(subject, found.index);
+                let found_at = if has_tiles { lut_b::position(found.index, m.columns) } else { found.index };
+                let position = index * m.rows * m.columns + stored_position(subject, found_at);
                 Error::NotFinite {
                     file: checkpoint.shards()[subject.entry.shard].path.clone(),
                     tensor: subject.entry.name.clone(),
@@ -111,7 +114,11 @@ pub(crate) fn quantize_matrices<B: Backend>(
             }
             QuantizeError::Fault(error) => fault(backend, &error),
         })?;
-        if let Some(feedback) = feedback {
+        if let Some(round) = options.and_then(|options| options.target.level_rounding()) {
+            let weights = weights.map(|w| &w[index]);
+            quantized.round_levels(backend, matrix, weights, round).map_err(|e| fault(backend, &e))?;
+        }
+        if let Some(feedback) = options.and_then(|options| options.error_feedback.as_ref()) {
             let error = feedback.apply(backend, checkpoint, subject.entry, matrix, &mut quantized)?;
             *output_error.get_or_insert_default() += error;
         }
