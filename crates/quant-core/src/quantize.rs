@@ -14,8 +14,10 @@ use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
 use crate::vectors::Vectors;
 
+mod alternated;
 mod decoded;
 mod entropy_constrained;
+mod rounded;
 mod scaled;
 mod vectors;
 

@@ -4,6 +4,7 @@
 //! are stored × what is kept exact; sensitivity weights are data and are given beside the recipe.
 
 mod error;
+mod published;
 mod switch;
 mod text;
 mod vectors;
@@ -156,6 +157,9 @@ impl Recipe {
             "q8_0" => return Ok(Self::ggml(CodebookRule::Integer, 8, ScaleRule::Absmax)),
             _ => {}
         }
+        if let Some(words) = published::words(name) {
+            return words.parse().map_err(|_| RecipeError::UnknownPreset(name.into()));
+        }
         if let Some(bits) = name.strip_prefix(SWITCHED).and_then(|bits| bits.parse().ok()) {
             return Self::switched(bits).ok_or_else(|| RecipeError::UnknownPreset(name.into()));
         }
@@ -233,7 +237,7 @@ impl Recipe {
         Ok(self)
     }
 
-    /// The same with other groups. A designed codebook gains absmax scales when a scale is shared by less than what
+    /// The same with other groups. A designed codebook gains searched scales when a scale is shared by less than what
     /// shares the codebook, and loses them otherwise.
     pub fn with_group(mut self, group: GroupLength) -> Result<Self, RecipeError> {
         if group == GroupLength::Samples(0) {
@@ -253,7 +257,7 @@ impl Recipe {
         }
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
-            self.scale = self.needs_scales().then_some(ScaleRule::Absmax);
+            self.scale = self.needs_scales().then_some(ScaleRule::SignedSearch);
         }
         Ok(self)
     }

@@ -11,17 +11,16 @@ pub(crate) fn refuse(options: &Options) -> Result<(), Error> {
     if options.entropy && options.target != Target::Native {
         return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
     }
-    let recipes = || options.exceptions.values().chain([&options.recipe]);
     if options.entropy
-        && let Some(recipe) = recipes().find(|r| r.codebook.vectors().is_some())
+        && let Some(recipe) = options.recipes().find(|r| r.codebook.vectors().is_some())
     {
         let name = recipe.family_name();
         return Err(Error::refused(format!("--entropy codes levels of single weights; {name} has indices of points")));
     }
-    let has_no_levels = |r: &Recipe| !r.is_plain() || r.codebook.is_entropy_coded();
-    if options.error_feedback.is_some() && recipes().any(has_no_levels) {
-        let why = "--error-feedback rounds to the levels of one codebook; groups that choose, points, weights kept exact and \
-                   cells of a given entropy have no place in it";
+    let has_no_levels = |r: &Recipe| !r.is_plain();
+    if options.error_feedback.is_some() && options.recipes().any(has_no_levels) {
+        let why = "--error-feedback rounds to the levels of one codebook; groups that choose, points and weights kept exact \
+                   have no place in it";
         return Err(Error::refused(why));
     }
     Ok(())

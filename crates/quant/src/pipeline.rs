@@ -73,6 +73,11 @@ impl Options {
         self.exceptions.get(name).unwrap_or(&self.recipe)
     }
 
+    /// Every recipe that some tensor may get.
+    pub(crate) fn recipes(&self) -> impl Iterator<Item = &Recipe> {
+        self.exceptions.values().chain([&self.recipe])
+    }
+
     /// The recipe in words, for reports.
     pub fn recipe_text(&self) -> String {
         let plan = match self.exceptions.len() {
@@ -91,8 +96,7 @@ impl Options {
 
     /// Whether codes are coded to their entropy: where it was asked for, or a recipe is meant for it.
     pub fn codes_entropy(&self) -> bool {
-        let mut recipes = self.exceptions.values().chain([&self.recipe]);
-        self.target == Target::Native && (self.entropy || recipes.any(|r| r.codebook.is_entropy_coded()))
+        self.target == Target::Native && (self.entropy || self.recipes().any(|r| r.codebook.is_entropy_coded()))
     }
 }
 

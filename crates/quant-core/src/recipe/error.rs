@@ -5,7 +5,7 @@
 pub enum RecipeError {
     /// No such preset.
     #[error(
-        "unknown preset \"{0}\"; presets are nf4, nf3, sf4, bnf4, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, ecsq4.25 and the like with 1 to 6, vq2x8, vq8x8x2, vq4x8p2 and the like, and iq4_nl, q4_0, q8_0"
+        "unknown preset \"{0}\"; presets are nf4, nf3, sf4, bnf4, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, any4, easyquant4, squeezellm4, each with 2 to 8 bits, ecsq4.25 and the like with 1 to 6, vq2x8, vq8x8x2, vq4x8p2 and the like, and iq4_nl, q4_0, q8_0"
     )]
     UnknownPreset(String),
     /// A codebook of points that there is not.

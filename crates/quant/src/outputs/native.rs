@@ -23,7 +23,7 @@ pub const WORDS: &str = "codes.words";
 pub const CHUNKS: &str = "codes.chunks";
 /// Codes of a chunk at most: what a file can make its reader allocate for each number that it stores.
 pub const CHUNK_LEN_MAX: usize = 1 << 24;
-/// Frequency of each code over 2²⁴, U32 `[2^bits]`.
+/// Frequency of each code over 2²⁴, U32 `[matrices, 2^bits]`, or `[2^bits]` for one matrix.
 pub const FREQUENCIES: &str = "codes.frequencies";
 /// Levels, F32 `[codebooks, levels]`.
 pub const LEVELS: &str = "levels";
@@ -96,7 +96,7 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     pieces.extend(outlier_pieces(name, tensor)?);
     if let Some(entropy) = tensor.entropy {
         pieces.push(piece(CHUNKS, Dtype::U32, vec![count * tensor.rows.div_ceil(entropy.chunk_rows)]));
-        pieces.push(piece(FREQUENCIES, Dtype::U32, vec![bit_width.level_count()]));
+        pieces.push(piece(FREQUENCIES, Dtype::U32, stacked(count, &[bit_width.level_count()])));
         entropy.word_count.checked_mul(4)?;
     }
     Some(pieces)
