@@ -125,8 +125,8 @@ impl Job<'_> {
             trials.rest.clear();
             trials.rest.extend_from_slice(points);
             self.leave(&mut trials.rest, (part, 0), &trials.codes[0]);
-            for stage in 1..stages {
-                self.nearest(&groups[stage], &trials.rest, &mut trials.codes[stage]);
+            for (stage, groups) in groups.iter().enumerate().skip(1) {
+                self.nearest(groups, &trials.rest, &mut trials.codes[stage]);
                 self.leave(&mut trials.rest, (part, stage), &trials.codes[stage]);
             }
             for (i, (rest, least)) in trials.rest.chunks_exact(d).zip(&mut trials.costs).enumerate() {
