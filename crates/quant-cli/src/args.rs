@@ -64,8 +64,11 @@ Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed sca
          heavy tails), bnf4 (levels for the group length),
          lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row),
          switched4, switched3 (groups of 16 that choose a scale and a codebook: the least error for its rate);
+         any4, easyquant4, squeezellm4 (methods of papers: docs/quantizers.md);
          each family with 2 to 8 bits;
          ecsq4.25 (one codebook per tensor for codes of an entropy of 4.25 bits, 1 to 6; native files hold them entropy coded);
+         vq2x8, vq4x8, vq8x8 (codebooks of 2^8 points of 2, 4 or 8 weights; 2 to 12 bits), vq8x8x2 (two that add up, of at most
+         4), vq4x8p2 (two that take turns, of at most 8);
          iq4_nl, q4_0, q8_0 (blocks of 32 with an f16 scale, for --to gguf).
 
 Patterns: a glob over the whole tensor name in which * also crosses dots (\"*q_proj*\"), a module that stands for
@@ -76,9 +79,10 @@ Examples:
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
   quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize model model-nf4 --preset nf4 --device auto
-  quant quantize model model-l3 --preset lloyd3 --group row --error-feedback moments --activation-order
+  quant quantize model model-e3 --preset ecsq3 --error-feedback moments --activation-order
   quant quantize SmolLM2-135M smollm2.gguf --preset iq4_nl --to gguf
   quant quantize SmolLM2-135M smollm2-e4 --preset ecsq4.25
+  quant quantize SmolLM2-135M smollm2-v2 --preset vq4x8
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
   quant quantize SmolLM2-135M smollm2-sq --preset kmeans4-row --outliers 0.005 --to squeezellm
   quant quantize SmolLM2-135M smollm2-ap --preset kmeans3-row --to any-precision

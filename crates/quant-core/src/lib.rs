@@ -61,3 +61,4 @@ pub mod switched;
 pub mod tensor;
 pub mod theory;
 pub mod transform;
+pub mod vectors;

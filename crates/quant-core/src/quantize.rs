@@ -12,11 +12,14 @@ use crate::recipe::{CodebookRule, Recipe, Switch};
 use crate::sensitivity::{WeightedError, Weights};
 use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
+use crate::vectors::Vectors;
 
+mod alternated;
 mod decoded;
 mod entropy_constrained;
 mod rounded;
 mod scaled;
+mod vectors;
 
 /// A quantized matrix: everything a decoder needs, and what it cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +38,8 @@ pub struct Quantized {
     pub double_quantized: Option<DoubleQuantized>,
     /// What groups that choose among codebooks store instead of scales.
     pub switched: Option<Switched>,
+    /// What points store beside their indices; there are no levels then.
+    pub vectors: Option<Vectors>,
     /// Samples kept exact.
     pub outliers: Option<Outliers>,
     /// Error against the original samples.
@@ -59,9 +64,12 @@ pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -
     let group_count = Grouping::new(rows, columns, recipe.group).group_count();
     let scale_count = recipe.scale.map_or(0, |_| group_count);
     let plain_bits = 32 * scale_count as u64;
-    let (scale_bits, codebook_bits) = match recipe.switch {
-        Some(switch) => switched_bits(recipe, switch, rows, columns),
-        None => (
+    let code_bits = 8 * (rows * recipe.bit_width.row_len_bytes(columns)) as u64;
+    let (code_bits, scale_bits, codebook_bits) = match (recipe.switch, recipe.codebook) {
+        (_, CodebookRule::Vectors(rule)) => vectors::stored_bits(rule, rows, columns),
+        (Some(switch), _) => switched_bits(recipe, switch, rows, columns, code_bits),
+        (None, _) => (
+            code_bits,
             if recipe.double_quant { double_quant::stored_bits(scale_count) } else { plain_bits },
             32 * (recipe.codebook_count(rows) * recipe.bit_width.level_count()) as u64,
         ),
@@ -69,7 +77,7 @@ pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -
     let outlier_bits = |count| outliers::stored_bits(count, rows, columns, dtype);
     StoredBits {
         weight_count: (rows * columns) as u64,
-        code_bits: 8 * (rows * recipe.bit_width.row_len_bytes(columns)) as u64,
+        code_bits,
         scale_bits,
         codebook_bits,
         outlier_bits: recipe.outliers.map_or(0, |rule| outlier_bits(rule.count(rows * columns))),
@@ -77,12 +85,12 @@ pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -
     }
 }
 
-/// Bits of selectors with row scales, and of steps with shapes.
-fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize) -> (u64, u64) {
+/// Bits of codes, of selectors with row scales, and of steps with shapes.
+fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize, code_bits: u64) -> (u64, u64, u64) {
     let groups = Grouping::new(rows, columns, recipe.group).groups_per_row();
     let row_bits = 8 * switch.selector_width().row_len_bytes(groups) + 16;
     let values = switch.step_count() + switch.shape_count() * recipe.bit_width.level_count();
-    ((rows * row_bits) as u64, 16 * values as u64)
+    (code_bits, (rows * row_bits) as u64, 16 * values as u64)
 }
 
 /// Quantizes `matrix` by `recipe`.
@@ -148,7 +156,7 @@ fn quantize_finite<B: Backend>(
 ) -> Result<Quantized, B::Fault> {
     let Some(rule) = recipe.outliers else {
         let mut quantized = coded(backend, matrix, weights, recipe)?;
-        if weights.is_some() || recipe.switch.is_some() {
+        if weights.is_some() || recipe.switch.is_some() || quantized.vectors.is_some() {
             quantized.measure(backend, matrix, weights)?;
         }
         return Ok(quantized);
@@ -160,9 +168,9 @@ fn quantize_finite<B: Backend>(
     backend.release();
     let _held = Held::new(backend, others);
     let designs = !recipe.codebook.is_fixed() || recipe.switch.is_some();
-    let masked = (designs
-        && (weights.is_some() || recipe.codebook == CodebookRule::KmeansRow || recipe.switch.is_some()))
-    .then(|| outliers.weights_without(matrix, weights));
+    let looks_at_samples = matches!(recipe.codebook, CodebookRule::KmeansRow | CodebookRule::Vectors(_));
+    let masked = (designs && (weights.is_some() || looks_at_samples || recipe.switch.is_some()))
+        .then(|| outliers.weights_without(matrix, weights));
     let mut quantized = coded(backend, others, masked.as_deref(), recipe)?;
     quantized.outliers = Some(outliers);
     quantized.measure(backend, matrix, weights)?;
@@ -181,6 +189,9 @@ fn coded<B: Backend>(
     }
     if let CodebookRule::EntropyConstrained { rate } = recipe.codebook {
         return entropy_constrained::coded(backend, matrix, recipe, f64::from(rate) / 100.0);
+    }
+    if let CodebookRule::Vectors(rule) = recipe.codebook {
+        return vectors::coded(backend, matrix, weights, recipe, rule);
     }
     let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
     let (codebooks, scales) = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe)?;

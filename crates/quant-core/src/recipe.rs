@@ -4,7 +4,10 @@
 //! are stored × what is kept exact; sensitivity weights are data and are given beside the recipe.
 
 mod error;
+mod published;
+mod switch;
 mod text;
+mod vectors;
 
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
@@ -13,6 +16,8 @@ use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
 
 pub use error::RecipeError;
+pub use switch::Switch;
+pub use vectors::VectorRule;
 
 /// The levels of llama.cpp's `IQ4_NL` (its `kvalues_iq4nl`), a compile-time constant in every one of its backends.
 pub const IQ4_NL_LEVELS: [f32; 16] =
@@ -55,6 +60,8 @@ pub enum CodebookRule {
         /// The entropy in hundredths of a bit.
         rate: u16,
     },
+    /// Codebooks of points, designed from the samples of the whole matrix.
+    Vectors(VectorRule),
 }
 
 impl CodebookRule {
@@ -71,7 +78,7 @@ impl CodebookRule {
 
     /// True when levels do not depend on the samples.
     pub fn is_fixed(self) -> bool {
-        !matches!(self, Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. })
+        !matches!(self, Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } | Self::Vectors(_))
     }
 
     /// The levels of a fixed codebook for groups of `group_len` samples, ascending; `None` for a designed one.
@@ -84,7 +91,7 @@ impl CodebookRule {
             Self::Float => Some(float_format::fp_levels(bits)),
             Self::Integer => Some(uniform::integer_levels(bits)),
             Self::Iq4Nl => Some(IQ4_NL_LEVELS.to_vec()),
-            Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } => None,
+            Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } | Self::Vectors(_) => None,
         }
     }
 
@@ -113,33 +120,6 @@ pub struct Recipe {
     pub switch: Option<Switch>,
     /// Which samples are kept exact beside the codes.
     pub outliers: Option<OutlierRule>,
-}
-
-/// What every group chooses among: 2^step_bits scales, the *steps*, times 2^shape_bits codebooks, the *shapes*; 1 to 8
-/// bits in all. See [`crate::switched`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Switch {
-    /// log₂ of the number of steps.
-    pub step_bits: u8,
-    /// log₂ of the number of shapes.
-    pub shape_bits: u8,
-}
-
-impl Switch {
-    /// Scales of the matrix.
-    pub fn step_count(self) -> usize {
-        1 << self.step_bits
-    }
-
-    /// Codebooks of the matrix before they are scaled.
-    pub fn shape_count(self) -> usize {
-        1 << self.shape_bits
-    }
-
-    /// Bits of what a group stores.
-    pub fn selector_width(self) -> BitWidth {
-        BitWidth::new(u32::from(self.step_bits + self.shape_bits)).expect("1 to 8 was checked")
-    }
 }
 
 /// Which samples are kept exact.
@@ -177,11 +157,17 @@ impl Recipe {
             "q8_0" => return Ok(Self::ggml(CodebookRule::Integer, 8, ScaleRule::Absmax)),
             _ => {}
         }
+        if let Some(words) = published::words(name) {
+            return words.parse().map_err(|_| RecipeError::UnknownPreset(name.into()));
+        }
         if let Some(bits) = name.strip_prefix(SWITCHED).and_then(|bits| bits.parse().ok()) {
             return Self::switched(bits).ok_or_else(|| RecipeError::UnknownPreset(name.into()));
         }
         if let Some(bits) = name.strip_prefix(ENTROPY_CONSTRAINED).and_then(|bits| bits.parse().ok()) {
             return Self::entropy_constrained(bits);
+        }
+        if let Some(recipe) = Self::vectors(name) {
+            return recipe;
         }
         let unknown = || RecipeError::UnknownPreset(name.into());
         let family = |(rule, prefix, suffix): &(CodebookRule, &str, &str)| {
@@ -239,6 +225,7 @@ impl Recipe {
         if !(2..=8).contains(&bits) {
             return Err(RecipeError::BitsOutOfRange(bits));
         }
+        self.refuse_vectors()?;
         if self.codebook.is_entropy_coded() {
             let Self { codebook, bit_width, .. } = Self::entropy_constrained(bits.into())?;
             return Ok(Self { codebook, bit_width, ..self });
@@ -250,12 +237,13 @@ impl Recipe {
         Ok(self)
     }
 
-    /// The same with other groups. A designed codebook gains absmax scales when a scale is shared by less than what
+    /// The same with other groups. A designed codebook gains searched scales when a scale is shared by less than what
     /// shares the codebook, and loses them otherwise.
     pub fn with_group(mut self, group: GroupLength) -> Result<Self, RecipeError> {
         if group == GroupLength::Samples(0) {
             return Err(RecipeError::EmptyGroup);
         }
+        self.refuse_vectors()?;
         if self.switch.is_some() && !matches!(group, GroupLength::Samples(_)) {
             let why = "groups that choose a step are runs of samples; use a group such as 16";
             return Err(RecipeError::NoSwitch { name: self.family_name(), why });
@@ -269,7 +257,7 @@ impl Recipe {
         }
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
-            self.scale = self.needs_scales().then_some(ScaleRule::Absmax);
+            self.scale = self.needs_scales().then_some(ScaleRule::SignedSearch);
         }
         Ok(self)
     }
@@ -293,6 +281,7 @@ impl Recipe {
 
     /// The same with groups that choose among 2^`step_bits` scales times 2^`shape_bits` codebooks.
     pub fn with_switch(mut self, step_bits: u32, shape_bits: u32) -> Result<Self, RecipeError> {
+        self.refuse_vectors()?;
         let refuse = |why| Err(RecipeError::NoSwitch { name: self.family_name(), why });
         if !(1..=8).contains(&step_bits.saturating_add(shape_bits)) {
             return Err(RecipeError::SwitchBits { step_bits, shape_bits });
@@ -328,10 +317,11 @@ impl Recipe {
     /// Whether what is stored is codes, levels and at most one f32, f16 or doubly quantized scale for each group: all
     /// that formats of other programs can hold.
     pub fn is_plain(&self) -> bool {
-        self.switch.is_none() && self.outliers.is_none()
+        self.switch.is_none() && self.outliers.is_none() && self.codebook.vectors().is_none()
     }
 
     fn refuse_without_scales(&self) -> Result<(), RecipeError> {
+        self.refuse_vectors()?;
         match (self.needs_scales(), self.codebook.is_entropy_coded()) {
             (true, _) => Ok(()),
             (false, true) => Err(RecipeError::NoGroups { name: self.family_name() }),
@@ -362,6 +352,9 @@ impl Recipe {
         }
         if let CodebookRule::EntropyConstrained { rate } = self.codebook {
             return format!("{ENTROPY_CONSTRAINED}{}", f64::from(rate) / 100.0);
+        }
+        if let CodebookRule::Vectors(rule) = self.codebook {
+            return rule.to_string();
         }
         let (_, prefix, suffix) =
             CodebookRule::ALL.iter().find(|(rule, ..)| *rule == self.codebook).expect("every rule is listed");

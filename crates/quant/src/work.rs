@@ -1,7 +1,6 @@
 //! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
 
 use quant_core::backend::Backend;
-use quant_core::entropy_coding::ideal_bits;
 use quant_core::measure::Distortion;
 use quant_core::quantize::{QuantizeError, Quantized, quantize_weighted};
 use quant_core::sensitivity::{WeightedError, Weights};
@@ -178,22 +177,19 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
         _ => target.rate_bits(subject),
     };
     let mut sums = Sums::of(&distortion, bits, codes_hash(quantized));
+    sums.coded = sums.coded.filter(|_| !distortion.code_counts.is_empty());
     sums.weighted = weighted(quantized).map(|w| (w.squared_error, w.energy));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
 }
 
-/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take: all of its matrices share
-/// one table of frequencies.
+/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take.
 pub(crate) fn stored_bits(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> u64 {
     let packed_bits = target.rate_bits(subject);
     if !subject.recipe.codebook.is_entropy_coded() {
         return packed_bits;
     }
-    let side_bits = |q: &Quantized| q.stored_bits().total_bits() - q.stored_bits().code_bits;
-    let coded =
-        ideal_bits(&merged(quantized).code_counts).ceil() as u64 + 32 * subject.recipe.bit_width.level_count() as u64;
-    packed_bits.min(coded + quantized.iter().map(side_bits).sum::<u64>())
+    packed_bits.min(quantized.iter().map(|q| q.entropy_coded_bits().total_bits()).sum())
 }
 
 /// The distortion of all matrices.
@@ -211,12 +207,19 @@ fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {
     })
 }
 
-/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes, selectors, outliers.
+/// SHA-256 over what decodes to the weights: bit width, shape, codevectors, levels, scales, codes, selectors, outliers.
 fn codes_hash(quantized: &[Quantized]) -> String {
     let mut hash = Sha256::new();
     for matrix in quantized {
         for number in [matrix.bit_width.bits(), matrix.grouping.rows(), matrix.grouping.columns()] {
             hash.update((number as u64).to_le_bytes());
+        }
+        if let Some(vectors) = &matrix.vectors {
+            let rule = vectors.rule;
+            let numbers = [rule.dimension(), rule.index_bits(), rule.stages(), rule.parts()];
+            numbers.iter().for_each(|&n| hash.update((n as u64).to_le_bytes()));
+            vectors.codevectors.iter().for_each(|y| hash.update(y.to_le_bytes()));
+            vectors.row_scales.iter().for_each(|s| hash.update(s.to_le_bytes()));
         }
         for value in matrix.codebooks.all_levels().iter().chain(matrix.scales.iter().flatten()) {
             hash.update(value.to_le_bytes());

@@ -124,6 +124,7 @@ mod tests {
         recipes.push(recipe("ecsq4.37").with_outliers(0.001, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_bits(3).unwrap());
         recipes.extend(["ecsq4.001", "ecsq5.999", "ecsq1"].map(recipe));
+        recipes.extend(["any4", "any2", "easyquant4", "squeezellm3"].map(recipe));
         recipes.extend((2..=8).map(|bits| recipe("q4_0").with_bits(bits).unwrap()));
         for recipe in recipes {
             assert_eq!(recipe.to_string().parse::<Recipe>(), Ok(recipe), "{recipe}");
@@ -138,6 +139,9 @@ mod tests {
         assert!(refused("nf4 step-bits 9 shape-bits 0").contains("1 to 8"));
         assert!(refused("nf4 by-sensitivity").contains("by-sensitivity"));
         assert!(refused("kmeans4-row step-bits 6 shape-bits 0").contains("scales or codebooks of its own"));
+        for name in ["any", "any9", "any-4", "easyquant", "easyquant1", "squeezellm44", "any4 4"] {
+            assert!(refused(name).contains(name), "{name}: {}", refused(name));
+        }
         assert!(refused("nf4 outliers 0.5").contains("0.1"));
         assert!(refused("bnf4 group row").contains("from 2 to 4096 samples"));
         assert!(refused("ecsq0.5").contains("an entropy of 0.5 bits per code; the allowed range is 1 to 6"));

@@ -60,9 +60,7 @@ impl<'a> Finder<'a> {
             let version = &version["version"];
             if !version.as_u64().and_then(|v| u32::try_from(v).ok()).is_some_and(|v| VERSIONS.contains(&v)) {
                 let (first, last) = (VERSIONS.start(), VERSIONS.end());
-                return Err(refuse(format!(
-                    "format version {version}; this program reads versions {first} and {last}"
-                )));
+                return Err(refuse(format!("format version {version}; this program reads versions {first} to {last}")));
             }
             let manifest: Manifest = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
             for (name, tensor) in manifest.tensors {

@@ -1,5 +1,7 @@
 //! How is a tensor of the native format decoded?
 
+mod vectors;
+
 use half::{bf16, f16};
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::grouping::Grouping;
@@ -55,6 +57,7 @@ pub(super) fn read(
     for (matrix, bytes) in decoded.chunks_exact_mut(matrix_len).enumerate() {
         let parts = Parts { checkpoint, tensor, description, data: &data, matrix };
         let mut samples = match description.scales {
+            Scales::Rows if description.vectors.is_some() => parts.vectors(dtype, device)?,
             Scales::Rows => parts.switched(dtype, device)?,
             _ => parts.scaled(dtype, device)?,
         };
@@ -129,11 +132,7 @@ impl Parts<'_> {
         if let Some(index) = shapes.chunks(bit_width.level_count()).position(|shape| !shape.is_sorted()) {
             return Err(self.refused(&format!("the levels of shape {index} do not ascend")));
         }
-        let brains = self.get(SCALES).as_chunks::<2>().0.iter().map(|b| flush(bf16::from_le_bytes(*b).to_f32()));
-        let row_scales: Vec<f32> = brains.collect();
-        if let Some(row) = row_scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
-            return Err(self.refused(&format!("the scale of row {row} is {}", row_scales[row])));
-        }
+        let row_scales = self.row_scales()?;
         let codebooks = table(&steps, &shapes, bit_width.level_count());
         let encoding = SwitchedEncoding {
             bit_width,
@@ -150,6 +149,16 @@ impl Parts<'_> {
             backend.decode_switched(codes, selectors, &encoding, &mut samples).map_err(|e| fault(backend, &e))
         })?;
         Ok(bytes)
+    }
+
+    /// One scale for each row, finite and at least 0.
+    fn row_scales(&self) -> Result<Vec<f32>, Error> {
+        let brains = self.get(SCALES).as_chunks::<2>().0.iter().map(|b| flush(bf16::from_le_bytes(*b).to_f32()));
+        let row_scales: Vec<f32> = brains.collect();
+        match row_scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
+            Some(row) => Err(self.refused(&format!("the scale of row {row} is {}", row_scales[row]))),
+            None => Ok(row_scales),
+        }
     }
 
     /// Finite f16 values.
