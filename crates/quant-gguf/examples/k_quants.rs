@@ -1,4 +1,4 @@
-//! How well and how fast does candle write ggml's k-quants? The measurement behind decision 8.
+//! How well and how fast does candle write ggml's k-quants? The measurement behind decision 9.
 //!
 //! `cargo run --release -p quant-gguf --example k_quants`
 
