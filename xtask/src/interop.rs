@@ -8,13 +8,14 @@ use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compare with the real bitsandbytes and transformers
+/// Compare with the real bitsandbytes, transformers, llama.cpp, SqueezeLLM and any-precision
 ///
 /// A long check that is run by hand: it needs a Python with torch, transformers, bitsandbytes, safetensors and numpy.
 /// Without --python it makes such an environment in .cache/interop (a download of some gigabytes, once).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: cargo xtask interop --only fixture\n         \
-                        cargo xtask interop --python ~/env/bin/python --model ~/models/smollm2")]
+                        cargo xtask interop --python ~/env/bin/python --model ~/models/smollm2\n         \
+                        cargo xtask interop --only squeezellm --squeezellm ~/src/SqueezeLLM --model ~/models/smollm2")]
 pub struct Options {
     /// An interpreter that has the libraries
     #[arg(long, value_name = "PATH")]

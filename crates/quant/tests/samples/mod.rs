@@ -34,13 +34,13 @@ pub fn valid_safetensors() -> Vec<(&'static str, Vec<u8>)> {
     let lut_b = r#"{"a.weight_packed":{"dtype":"U8","shape":[1,1,192],"data_offsets":[0,192]},
         "a.weight_codebook":{"dtype":"F8_E4M3","shape":[1,1,8],"data_offsets":[192,200]}}"#;
     vec![
-        ("squeezellm", safetensors(squeezellm, &sparse)),
-        ("any_precision", safetensors(any_precision, &counting(28))),
-        ("lut_b", safetensors(lut_b, &counting(200))),
         ("mixed", safetensors(mixed, &counting(40))),
         ("one", safetensors(one, &[0, 0, 128, 63])),
         ("none", safetensors("{}", &[])),
         ("null_metadata", safetensors(r#"{"__metadata__":null}"#, &[])),
+        ("squeezellm", safetensors(squeezellm, &sparse)),
+        ("any_precision", safetensors(any_precision, &counting(28))),
+        ("lut_b", safetensors(lut_b, &counting(200))),
     ]
 }
 
