@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use quant::device::DeviceChoice;
 use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
+use quant_core::scale_storage::ScaleStorage;
 use quant_core::tensor::Dtype;
 
 pub use methods::{CompareMethods, Refinement};
@@ -115,6 +116,9 @@ pub struct Quantize {
     /// Quantize the scales too: 8 bits each, with one f32 per 256 scales.
     #[arg(long)]
     pub double_quant: bool,
+    /// In which numbers scales are stored; an E4M3 (FP8) scale is multiplied by one f32 of the tensor.
+    #[arg(long, value_name = "FORMAT", conflicts_with = "double_quant")]
+    pub scale_dtype: Option<ScaleDtype>,
     /// Make up for errors of rounding with the second moments in C, a folder written by `quant calibrate` on this model.
     #[arg(long, value_name = "C")]
     pub error_feedback: Option<PathBuf>,
@@ -226,6 +230,27 @@ pub struct Devices {
     /// Write JSON to FILE, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
+}
+
+/// In which numbers scales are stored.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScaleDtype {
+    /// 32 bits for each group.
+    F32,
+    /// 16 bits for each group.
+    F16,
+    /// 8 bits for each group.
+    E4m3,
+}
+
+impl From<ScaleDtype> for ScaleStorage {
+    fn from(dtype: ScaleDtype) -> Self {
+        match dtype {
+            ScaleDtype::F32 => Self::F32,
+            ScaleDtype::F16 => Self::F16,
+            ScaleDtype::E4m3 => Self::E4m3,
+        }
+    }
 }
 
 /// How a group's scale is chosen.

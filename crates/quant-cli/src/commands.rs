@@ -49,6 +49,9 @@ fn recipe(arguments: &Quantize) -> Result<Recipe, Error> {
         recipe = recipe.with_scale(scale.into())?;
     }
     recipe = if arguments.double_quant { recipe.with_double_quant()? } else { recipe };
+    if let Some(dtype) = arguments.scale_dtype {
+        recipe = recipe.with_scale_storage(dtype.into())?;
+    }
     methods::refined(recipe, &arguments.refinement)
 }
 

@@ -55,6 +55,7 @@ pub mod rate;
 pub mod recipe;
 pub mod reference;
 pub mod scale;
+pub mod scale_storage;
 pub mod sensitivity;
 pub mod source;
 pub mod switched;

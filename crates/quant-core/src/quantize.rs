@@ -3,12 +3,12 @@
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
-use crate::double_quant::{self, DoubleQuantized};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::outliers::{self, Outliers};
 use crate::rate::StoredBits;
 use crate::recipe::{CodebookRule, Recipe, Switch};
+use crate::scale_storage::{ScaleStorage, StoredScales};
 use crate::sensitivity::{WeightedError, Weights};
 use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
@@ -34,8 +34,10 @@ pub struct Quantized {
     pub codebooks: Codebooks,
     /// The scales that codes were made with, one per group, if any.
     pub scales: Option<Vec<f32>>,
-    /// The stored form of those scales when they are quantized in their turn.
-    pub double_quantized: Option<DoubleQuantized>,
+    /// In which numbers scales are stored, where there are any.
+    pub scale_storage: ScaleStorage,
+    /// Their stored form, unless they are stored as they are.
+    pub stored_scales: Option<StoredScales>,
     /// What groups that choose among codebooks store instead of scales.
     pub switched: Option<Switched>,
     /// What points store beside their indices; there are no levels then.
@@ -63,14 +65,13 @@ pub enum QuantizeError<F: std::error::Error + 'static> {
 pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -> StoredBits {
     let group_count = Grouping::new(rows, columns, recipe.group).group_count();
     let scale_count = recipe.scale.map_or(0, |_| group_count);
-    let plain_bits = 32 * scale_count as u64;
     let code_bits = 8 * (rows * recipe.bit_width.row_len_bytes(columns)) as u64;
     let (code_bits, scale_bits, codebook_bits) = match (recipe.switch, recipe.codebook) {
         (_, CodebookRule::Vectors(rule)) => vectors::stored_bits(rule, rows, columns),
         (Some(switch), _) => switched_bits(recipe, switch, rows, columns, code_bits),
         (None, _) => (
             code_bits,
-            if recipe.double_quant { double_quant::stored_bits(scale_count) } else { plain_bits },
+            recipe.scale_storage.stored_bits(scale_count),
             32 * (recipe.codebook_count(rows) * recipe.bit_width.level_count()) as u64,
         ),
     };
@@ -195,10 +196,9 @@ fn coded<B: Backend>(
     }
     let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
     let (codebooks, scales) = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe)?;
-    let double_quantized = scales.as_ref().filter(|_| recipe.double_quant).map(|s| DoubleQuantized::new(s));
-    let scales = double_quantized.as_ref().map(DoubleQuantized::decode).or(scales).map(flush_all);
-    let scales = if recipe.half_scales { scales.map(round_to_half) } else { scales };
-    let mut quantized = Quantized { scales, double_quantized, ..Quantized::begun(recipe, grouping, codebooks) };
+    let stored_scales = scales.as_ref().and_then(|scales| recipe.scale_storage.store(scales));
+    let scales = stored_scales.as_ref().map(StoredScales::decode).or(scales).map(flush_all);
+    let mut quantized = Quantized { scales, stored_scales, ..Quantized::begun(recipe, grouping, codebooks) };
     let mut packed = vec![0; quantized.encoding().codes_len_bytes()];
     backend.encode(matrix, &quantized.encoding(), &mut packed)?;
     quantized.distortion = backend.distortion(matrix, &quantized.encoding(), &packed)?;
@@ -230,13 +230,5 @@ fn switched_coded<B: Backend>(
 /// A subnormal scale would be zero on some devices and not on others, and a zero scale has a meaning of its own.
 fn flush_all(mut scales: Vec<f32>) -> Vec<f32> {
     scales.iter_mut().for_each(|s| *s = flush(*s));
-    scales
-}
-
-/// Scales as an f16 holds them, so that codes are nearest for the scales a decoder will use; the largest finite f16
-/// stands for all beyond it.
-fn round_to_half(mut scales: Vec<f32>) -> Vec<f32> {
-    let most = half::f16::MAX.to_f32();
-    scales.iter_mut().for_each(|s| *s = half::f16::from_f32(s.clamp(-most, most)).to_f32());
     scales
 }

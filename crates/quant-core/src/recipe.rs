@@ -14,6 +14,7 @@ use crate::codes::BitWidth;
 use crate::design::{float_format, normal_float, uniform};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
+use crate::scale_storage::ScaleStorage;
 
 pub use error::RecipeError;
 pub use switch::Switch;
@@ -112,10 +113,8 @@ pub struct Recipe {
     pub group: GroupLength,
     /// How a scale is chosen; `None` where levels are in the unit of the samples and no scale is stored.
     pub scale: Option<ScaleRule>,
-    /// Whether scales are quantized in their turn.
-    pub double_quant: bool,
-    /// Whether scales are rounded to f16, and integers are whole ones: what blocks of llama.cpp hold.
-    pub half_scales: bool,
+    /// In which numbers scales are stored. Beside f16 scales integers are whole ones, as in blocks of llama.cpp.
+    pub scale_storage: ScaleStorage,
     /// What every group chooses among, instead of having a scale of its own.
     pub switch: Option<Switch>,
     /// Which samples are kept exact beside the codes.
@@ -189,8 +188,8 @@ impl Recipe {
     }
 
     fn plain(codebook: CodebookRule, bit_width: BitWidth, group: GroupLength) -> Self {
-        let (scale, switch, outliers) = (None, None, None);
-        Self { codebook, bit_width, group, scale, double_quant: false, half_scales: false, switch, outliers }
+        let (scale, scale_storage, switch, outliers) = (None, ScaleStorage::F32, None, None);
+        Self { codebook, bit_width, group, scale, scale_storage, switch, outliers }
     }
 
     /// Groups of 16 that choose among 16 steps times 8 shapes, or times 4 below 4 bits, where a group has less to tell:
@@ -217,7 +216,7 @@ impl Recipe {
     fn ggml(codebook: CodebookRule, bits: u32, rule: ScaleRule) -> Self {
         let bit_width = BitWidth::new(bits).expect("4 or 8");
         let group = GroupLength::Samples(GGML_BLOCK_LEN);
-        Self { scale: Some(rule), half_scales: true, ..Self::plain(codebook, bit_width, group) }
+        Self { scale: Some(rule), scale_storage: ScaleStorage::F16, ..Self::plain(codebook, bit_width, group) }
     }
 
     /// The same with another bit width; where codes are entropy coded, with that entropy.
@@ -270,13 +269,24 @@ impl Recipe {
     }
 
     /// The same with scales quantized in their turn.
-    pub fn with_double_quant(mut self) -> Result<Self, RecipeError> {
+    pub fn with_double_quant(self) -> Result<Self, RecipeError> {
+        self.with_scale_storage(ScaleStorage::Double)
+    }
+
+    /// The same with scales stored in other numbers.
+    pub fn with_scale_storage(mut self, storage: ScaleStorage) -> Result<Self, RecipeError> {
         self.refuse_without_scales()?;
-        if self.half_scales {
+        if self.is_ggml_block() && storage != ScaleStorage::F16 {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
-        self.double_quant = true;
+        self.scale_storage = storage;
         Ok(self)
+    }
+
+    /// Whether it is what a block of llama.cpp holds, but for the group.
+    fn is_ggml_block(&self) -> bool {
+        let is_ggml = matches!(self.codebook, CodebookRule::Integer | CodebookRule::Iq4Nl);
+        is_ggml && self.scale_storage == ScaleStorage::F16
     }
 
     /// The same with groups that choose among 2^`step_bits` scales times 2^`shape_bits` codebooks.
@@ -287,7 +297,7 @@ impl Recipe {
             return Err(RecipeError::SwitchBits { step_bits, shape_bits });
         }
         let is_its_own = self.codebook == CodebookRule::KmeansRow || self.codebook.is_entropy_coded();
-        if is_its_own || self.half_scales || self.double_quant {
+        if is_its_own || self.scale_storage != ScaleStorage::F32 {
             return refuse("has scales or codebooks of its own; steps are for nf, fp, int, lloyd and switched");
         }
         if self.codebook.is_fixed() && shape_bits > 0 {
@@ -307,7 +317,7 @@ impl Recipe {
         if !(1e-6..=0.1).contains(&fraction) {
             return Err(RecipeError::OutlierFraction(fraction.to_string()));
         }
-        if self.half_scales {
+        if self.is_ggml_block() {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
         self.outliers = Some(OutlierRule { per_million: (fraction * 1e6).round() as u32, by_sensitivity });
@@ -344,7 +354,7 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
-        if self.half_scales && self.codebook == CodebookRule::Integer && [4, 8].contains(&self.bit_width.bits()) {
+        if self.is_ggml_block() && self.codebook == CodebookRule::Integer && [4, 8].contains(&self.bit_width.bits()) {
             return format!("q{}_0", self.bit_width.bits());
         }
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
@@ -370,7 +380,7 @@ impl Recipe {
     pub fn fixed_codebooks(&self) -> Option<Codebooks> {
         let group_len = if let GroupLength::Samples(n) = self.group { n } else { 0 };
         let mut levels = self.codebook.fixed_levels(self.bit_width, group_len)?;
-        if self.half_scales && self.codebook == CodebookRule::Integer {
+        if self.is_ggml_block() && self.codebook == CodebookRule::Integer {
             // Whole numbers: an f16 scale times one of them is exact in f32, as in the runtime.
             let half = (levels.len() / 2) as f32;
             levels = (0..levels.len()).map(|code| code as f32 - half).collect();

@@ -12,7 +12,7 @@ use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
 use tempfile::tempdir;
 
-const PRESETS: [&str; 23] = [
+const PRESETS: [&str; 26] = [
     "nf4",
     "nf3",
     "fp4",
@@ -34,6 +34,9 @@ const PRESETS: [&str; 23] = [
     "easyquant4",
     "squeezellm3",
     "lloyd4 group 32 signed-search double-quant",
+    "nf4 group 32 signed-search f16-scales",
+    "lloyd3 group 16 search e4m3-scales",
+    "iq4_nl",
     "vq2x7",
     "vq4x4x2p2 outliers 0.01",
 ];

@@ -6,7 +6,6 @@ use super::{Quantized, vectors};
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::code_at;
-use crate::double_quant;
 use crate::grouping::{GroupLength, Grouping};
 use crate::measure::{Distortion, entropy_bits};
 use crate::outliers;
@@ -28,7 +27,8 @@ impl Quantized {
             packed: Vec::new(),
             codebooks,
             scales: None,
-            double_quantized: None,
+            scale_storage: recipe.scale_storage,
+            stored_scales: None,
             switched: None,
             vectors: None,
             outliers: None,
@@ -51,11 +51,10 @@ impl Quantized {
     pub fn stored_bits(&self) -> StoredBits {
         let scale_count = self.scales.as_ref().map_or(0, Vec::len);
         let (rows, columns) = (self.grouping.rows(), self.grouping.columns());
-        let scale_bits = match (&self.double_quantized, &self.switched) {
+        let scale_bits = match &self.switched {
             _ if self.vectors.is_some() => 16 * rows as u64,
-            (_, Some(s)) => 8 * s.selectors.len() as u64 + 16 * s.row_scales.len() as u64,
-            (Some(_), None) => double_quant::stored_bits(scale_count),
-            (None, None) => 32 * scale_count as u64,
+            Some(s) => 8 * s.selectors.len() as u64 + 16 * s.row_scales.len() as u64,
+            None => self.scale_storage.stored_bits(scale_count),
         };
         let codebook_bits = match (&self.switched, &self.vectors) {
             (_, Some(v)) => 16 * v.codevectors.len() as u64,

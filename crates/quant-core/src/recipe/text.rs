@@ -1,8 +1,9 @@
 //! How is a recipe written in one line, and read back?
 
-use super::{CodebookRule, Recipe, RecipeError, Switch};
+use super::{Recipe, RecipeError, Switch};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
+use crate::scale_storage::ScaleStorage;
 
 impl std::fmt::Display for Recipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,10 +21,11 @@ impl std::fmt::Display for Recipe {
         if let Some(Switch { step_bits, shape_bits }) = self.switch {
             write!(f, " step-bits {step_bits} shape-bits {shape_bits}")?;
         }
-        match (self.double_quant, self.half_scales) {
-            (true, _) => write!(f, " double-quant")?,
-            (false, true) => write!(f, " f16-scales")?,
-            (false, false) => {}
+        match self.scale_storage {
+            ScaleStorage::F32 => {}
+            ScaleStorage::F16 => write!(f, " f16-scales")?,
+            ScaleStorage::E4m3 => write!(f, " e4m3-scales")?,
+            ScaleStorage::Double => write!(f, " double-quant")?,
         }
         match self.outliers {
             None => Ok(()),
@@ -61,11 +63,8 @@ impl std::str::FromStr for Recipe {
                 "search" => recipe.with_scale(ScaleRule::Search)?,
                 "signed-search" => recipe.with_scale(ScaleRule::SignedSearch)?,
                 "double-quant" => recipe.with_double_quant()?,
-                // Of a block of llama.cpp; q4_0 and q8_0 call their codebooks int4 and int8.
-                "f16-scales" if matches!(recipe.codebook, CodebookRule::Integer | CodebookRule::Iq4Nl) => {
-                    recipe.half_scales = true;
-                    recipe
-                }
+                "f16-scales" => recipe.with_scale_storage(ScaleStorage::F16)?,
+                "e4m3-scales" => recipe.with_scale_storage(ScaleStorage::E4m3)?,
                 "step-bits" => {
                     let step_bits = number(next(word)?).ok_or_else(|| refuse(word))?;
                     let shape_bits = match next(word)? {
@@ -120,6 +119,9 @@ mod tests {
         recipes.push(recipe("nf4").with_group(GroupLength::Row).unwrap().with_double_quant().unwrap());
         recipes.push(recipe("nf4").with_group(GroupLength::Samples(32)).unwrap().with_switch(6, 0).unwrap());
         recipes.push(recipe("switched5").with_switch(3, 5).unwrap().with_outliers(0.005, true).unwrap());
+        recipes.push(recipe("nf4").with_scale_storage(ScaleStorage::F16).unwrap().with_outliers(0.01, false).unwrap());
+        recipes.push(recipe("int4").with_scale_storage(ScaleStorage::E4m3).unwrap());
+        recipes.push(recipe("int5").with_scale_storage(ScaleStorage::F16).unwrap());
         recipes.push(recipe("lloyd4").with_outliers(1e-6, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_outliers(0.001, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_bits(3).unwrap());

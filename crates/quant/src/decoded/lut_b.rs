@@ -2,15 +2,14 @@
 
 use quant_core::backend::SamplesMut;
 use quant_core::codes::{BitWidth, code_at};
+use quant_core::scale_storage::e4m3_value;
 use quant_core::tensor::Dtype;
 
 use super::find::Finder;
 use super::{DecodedCheckpoint, DecodedTensor, Form, refused};
 use crate::checkpoint::AlignedBytes;
 use crate::error::Error;
-use crate::outputs::lut_b::{
-    CODES, LEVEL_COUNT, LEVELS, TILE_COLUMNS, TILE_LEN, TILE_LEN_BYTES, TILE_ROWS, decode, position,
-};
+use crate::outputs::lut_b::{CODES, LEVEL_COUNT, LEVELS, TILE_COLUMNS, TILE_LEN, TILE_LEN_BYTES, TILE_ROWS, position};
 
 /// The stored tensors of a layer.
 #[derive(Clone, Debug)]
@@ -72,7 +71,7 @@ pub(super) fn read(
 ) -> Result<AlignedBytes, Error> {
     let stored = &checkpoint.checkpoint;
     let (codes, levels) = (stored.read_raw(tiles.codes)?, stored.read_raw(tiles.levels)?);
-    let levels: Vec<f32> = levels.iter().map(|&byte| decode(byte)).collect();
+    let levels: Vec<f32> = levels.iter().map(|&byte| e4m3_value(byte)).collect();
     if let Some(index) = levels.iter().position(|y| y.is_nan()) {
         return Err(checkpoint.refused(tensor, &format!("level {index} of its codebooks is not a number")));
     }

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::grouping::Grouping;
 use quant_core::outliers::{Outliers, column_bits};
+use quant_core::scale_storage::e4m3_value;
 use quant_core::switched::{SwitchedEncoding, table};
 use quant_core::tensor::{Dtype, flush};
 
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::outputs::manifest::{Entropy, QuantizedTensor, Scales};
 use crate::outputs::native::{
     CHUNKS, CODES, FREQUENCIES, LEVELS, NESTED, OFFSET, OUTLIER_COLUMNS, OUTLIER_ROWS, OUTLIER_VALUES, SCALES,
-    SELECTORS, SHAPES, STEPS, WORDS,
+    SELECTORS, SHAPES, STEPS, UNIT, WORDS,
 };
 use crate::transpose::transposed;
 use crate::work::fault;
@@ -114,6 +115,11 @@ impl Parts<'_> {
         let codebooks = self.checkpoint.codebooks(self.tensor, &floats(self.get(LEVELS)), bit_width)?;
         let scales = match self.description.scales {
             Scales::F32 => Some(floats(self.get(SCALES))),
+            Scales::F16 => Some(self.halves(SCALES)?.into_iter().map(|s| flush(s.to_f32())).collect()),
+            Scales::E4m3 => {
+                let unit = floats(self.get(UNIT))[0];
+                Some(self.get(SCALES).iter().map(|&number| flush(e4m3_value(number) * unit)).collect())
+            }
             Scales::Double => {
                 Some(double_scales(self.get(SCALES), &floats(self.get(NESTED)), floats(self.get(OFFSET))[0]))
             }

@@ -14,6 +14,7 @@
 use quant_core::grouping::GroupLength;
 use quant_core::quantize::Quantized;
 use quant_core::recipe::{CodebookRule, Recipe};
+use quant_core::scale_storage::{e4m3_bits, e4m3_value};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ pub(super) fn pieces(subject: &Subject<'_>) -> Vec<Piece> {
 
 pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
     let [tiles] = quantized else { panic!("fused tensors were refused") };
-    vec![tiles.packed.clone(), tiles.codebooks.all_levels().iter().map(|&level| encode(level)).collect()]
+    vec![tiles.packed.clone(), tiles.codebooks.all_levels().iter().map(|&level| e4m3_bits(level)).collect()]
 }
 
 /// `config.json` with what compressed-tensors would read.
@@ -137,50 +138,12 @@ pub(crate) fn position(index: usize, columns: usize) -> usize {
 
 /// A level as it is stored.
 pub(crate) fn stored_level(level: f32) -> f32 {
-    decode(encode(level))
-}
-
-/// The nearest E4M3 number, the even one of two; 448 for all beyond it.
-fn encode(x: f32) -> u8 {
-    let magnitude = x.abs().min(448.0);
-    let sign = u8::from(x < 0.0) << 7;
-    if magnitude < 0.015_625 {
-        return sign | (magnitude * 512.0).round_ties_even() as u8;
-    }
-    let exponent = (magnitude.to_bits() >> 23) as i32 - 127;
-    // 8 to 16 eighths; 16 carries into the exponent.
-    let eighths = (magnitude * 2.0f32.powi(3 - exponent)).round_ties_even() as i32;
-    sign | ((exponent + 7) * 8 + eighths - 8) as u8
-}
-
-/// The value of an E4M3 number; NaN for the two that are none.
-pub(crate) fn decode(byte: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
-    let magnitude = match (exponent, byte & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa / 512.0,
-        _ => (8.0 + mantissa) * 2.0f32.powi(exponent - 10),
-    };
-    if byte >= 128 { -magnitude } else { magnitude }
+    e4m3_value(e4m3_bits(level))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quant_core::design::float_format::FloatFormat;
-
-    #[test]
-    fn e4m3_numbers_are_those_of_the_format() {
-        for byte in (0..=255u8).filter(|b| b & 127 != 127 && *b != 128) {
-            assert_eq!(encode(decode(byte)), byte, "{}", decode(byte));
-        }
-        assert!(decode(127).is_nan() && decode(255).is_nan());
-        assert_eq!([decode(1), decode(8), decode(0x7e), decode(0xb8)], [1.0 / 512.0, 1.0 / 64.0, 448.0, -1.0]);
-        for i in 0..200_000 {
-            let x = (i as f32 - 1e5) * 0.000_731 * if i % 3 == 0 { 0.01 } else { 7.0 };
-            assert_eq!(f64::from(stored_level(x)), FloatFormat::E4M3.round(f64::from(x)), "{x}");
-        }
-    }
 
     #[test]
     fn every_weight_has_a_place_in_a_tile() {

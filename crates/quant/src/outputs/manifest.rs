@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quant_core::codes::BitWidth;
 use quant_core::grouping::GroupLength;
 use quant_core::recipe::{Switch, VectorRule};
+use quant_core::scale_storage::ScaleStorage;
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
@@ -142,6 +143,10 @@ pub enum Scales {
     None,
     /// One f32 per group.
     F32,
+    /// One f16 per group.
+    F16,
+    /// One E4M3 number per group, and one f32.
+    E4m3,
     /// 8-bit codes, nested scales and an offset.
     Double,
     /// One bf16 per row; groups choose a step, or points are coded.
@@ -160,7 +165,7 @@ impl Manifest {
         if tensor.switch.is_some() || tensor.outlier_count > 0 {
             self.version = self.version.max(2);
         }
-        if tensor.vectors.is_some() {
+        if tensor.vectors.is_some() || matches!(tensor.scales, Scales::F16 | Scales::E4m3) {
             self.version = 3;
         }
         self.tensors.insert(name, tensor);
@@ -193,11 +198,13 @@ impl QuantizedTensor {
             switch: recipe.switch.map(|Switch { step_bits, shape_bits }| StoredSwitch { step_bits, shape_bits }),
             vectors: vectors.map(StoredVectors::of),
             outlier_count: recipe.outliers.map_or(0, |rule| rule.count(m.rows * m.columns)),
-            scales: match (recipe.scale, recipe.double_quant) {
+            scales: match (recipe.scale, recipe.scale_storage) {
                 _ if recipe.switch.is_some() || vectors.is_some() => Scales::Rows,
                 (None, _) => Scales::None,
-                (Some(_), false) => Scales::F32,
-                (Some(_), true) => Scales::Double,
+                (Some(_), ScaleStorage::F32) => Scales::F32,
+                (Some(_), ScaleStorage::F16) => Scales::F16,
+                (Some(_), ScaleStorage::E4m3) => Scales::E4m3,
+                (Some(_), ScaleStorage::Double) => Scales::Double,
             },
             entropy: None,
         }

@@ -4,10 +4,11 @@
 //! docs/format.md is its specification.
 
 use quant_core::codes::BitWidth;
-use quant_core::double_quant::{DoubleQuantized, NESTED_LENGTH};
+use quant_core::double_quant::NESTED_LENGTH;
 use quant_core::grouping::Grouping;
 use quant_core::outliers::{Outliers, column_bits};
 use quant_core::quantize::Quantized;
+use quant_core::scale_storage::StoredScales;
 use quant_core::switched::Switched;
 use quant_core::vectors::Vectors;
 use safetensors::Dtype;
@@ -31,6 +32,8 @@ pub const LEVELS: &str = "levels";
 pub const SCALES: &str = "scales";
 /// Nested scales, F32 `[⌈groups / 256⌉]`.
 pub const NESTED: &str = "scales.nested";
+/// What E4M3 scales are multiplied by, F32 `[1]`.
+pub const UNIT: &str = "scales.unit";
 /// Offset of the scales, F32 `[1]`.
 pub const OFFSET: &str = "scales.offset";
 /// Shapes, F16 `[shapes, levels]`.
@@ -79,6 +82,11 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     match tensor.scales {
         Scales::None => {}
         Scales::F32 => pieces.push(piece(SCALES, Dtype::F32, stacked(count, &[groups]))),
+        Scales::F16 => pieces.push(piece(SCALES, Dtype::F16, stacked(count, &[groups]))),
+        Scales::E4m3 => {
+            pieces.push(piece(SCALES, Dtype::F8_E4M3, stacked(count, &[groups])));
+            pieces.push(piece(UNIT, Dtype::F32, stacked(count, &[1])));
+        }
         Scales::Double => {
             pieces.push(piece(SCALES, Dtype::U8, stacked(count, &[groups])));
             pieces.push(piece(NESTED, Dtype::F32, stacked(count, &[groups.div_ceil(NESTED_LENGTH)])));
@@ -203,11 +211,10 @@ pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
         bytes.push(switched.iter().flat_map(|s| &s.row_scales).flat_map(|y| y.to_le_bytes()).collect());
         bytes.push(switched.iter().flat_map(|s| s.selectors.iter().copied()).collect());
     }
-    let twice: Vec<&DoubleQuantized> = quantized.iter().filter_map(|q| q.double_quantized.as_ref()).collect();
-    if !twice.is_empty() {
-        bytes.push(twice.iter().flat_map(|d| d.codes.iter().copied()).collect());
-        bytes.push(twice.iter().flat_map(|d| f32_bytes(&d.nested_scales)).collect());
-        bytes.push(twice.iter().flat_map(|d| d.offset.to_le_bytes()).collect());
+    let stored: Vec<Vec<Vec<u8>>> =
+        quantized.iter().filter_map(|q| q.stored_scales.as_ref()).map(scale_bytes).collect();
+    if let Some(first) = stored.first() {
+        bytes.extend((0..first.len()).map(|part| stored.iter().flat_map(|s| s[part].iter().copied()).collect()));
     } else if quantized.iter().any(|q| q.scales.is_some()) {
         bytes.push(floats(&|q| q.scales.as_deref().expect("one recipe for all matrices")));
     }
@@ -216,6 +223,17 @@ pub(super) fn bytes(quantized: &[Quantized]) -> Vec<Vec<u8>> {
         bytes.extend(outlier_bytes(&outliers, quantized[0].grouping.columns()));
     }
     bytes
+}
+
+/// The pieces of scales that are not f32.
+fn scale_bytes(stored: &StoredScales) -> Vec<Vec<u8>> {
+    match stored {
+        StoredScales::F16(scales) => vec![scales.iter().flat_map(|s| s.to_le_bytes()).collect()],
+        StoredScales::E4m3 { numbers, unit } => vec![numbers.clone(), unit.to_le_bytes().to_vec()],
+        StoredScales::Double(twice) => {
+            vec![twice.codes.clone(), f32_bytes(&twice.nested_scales), twice.offset.to_le_bytes().to_vec()]
+        }
+    }
 }
 
 fn outlier_bytes(outliers: &[&Outliers], columns: usize) -> [Vec<u8>; 3] {
