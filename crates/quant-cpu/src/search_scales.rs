@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bounds;
 mod cells;
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -68,6 +70,9 @@ struct Costs<'a> {
     search: &'a ScaleSearch,
     /// Where the nearest level can be looked up instead of tried.
     cells: Option<Cells>,
+    /// What leaves out candidates that cannot win.
+    #[cfg(target_arch = "x86_64")]
+    bounds: Option<bounds::Bounds>,
 }
 
 pub(crate) fn search_scales(
@@ -79,7 +84,15 @@ pub(crate) fn search_scales(
 ) {
     let samples = matrix.samples();
     let cells = if cpu.level.has_avx512() { Cells::new(search) } else { None };
-    let costs = Costs { level: cpu.level, search, cells };
+    #[cfg(target_arch = "x86_64")]
+    let bounds = cells.as_ref().and_then(|_| bounds::Bounds::new(search));
+    let costs = Costs {
+        level: cpu.level,
+        search,
+        cells,
+        #[cfg(target_arch = "x86_64")]
+        bounds,
+    };
     let short = |first: usize, scales: &mut [f32]| {
         let (mut scaled, mut sums) = (Vec::new(), Vec::new());
         for (group, scale) in (first..).zip(scales) {
@@ -95,7 +108,7 @@ impl Costs<'_> {
         #[cfg(target_arch = "x86_64")]
         if let Some(cells) = &self.cells {
             // SAFETY: cells are only made where AVX-512 was proved available.
-            if let Some(scale) = unsafe { short::scale_of(self.level, cells, self.search, samples) } {
+            if let Some(scale) = unsafe { short::scale_of(self.level, cells, self.bounds.as_ref(), self.search, samples) } {
                 return scale;
             }
         }

@@ -58,25 +58,55 @@ pub(super) struct Steps<'a> {
 }
 
 /// A block in registers: 2x̂ and bins of x̂ (of −x̂ for [`Signs::Minus`]), and which lanes hold samples.
-struct Block {
+pub(super) struct Block {
     doubled: [__m512i; 2],
     bins: [__m512i; 2],
     masks: [__mmask32; 2],
+}
+
+impl Block {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn new(x: [__m512i; 2], len: usize, largest_scaled: i32, octave: u32, signs: Signs) -> Self {
+        let mask = if len == BLOCK { u64::MAX } else { (1 << len) - 1 };
+        let sign = _mm512_set1_epi16(if signs == Signs::Minus { -1 } else { 0 });
+        let x = x.map(|x| _mm512_sub_epi16(_mm512_xor_si512(x, sign), sign));
+        Self {
+            doubled: x.map(|x| _mm512_add_epi16(x, x)),
+            bins: x.map(|x| bins(x, largest_scaled, octave)),
+            masks: [mask as u32, (mask >> 32) as u32],
+        }
+    }
+}
+
+/// A candidate, and the block with its sign.
+#[derive(Clone, Copy)]
+pub(super) struct Tried<'a> {
+    pub(super) numerator: i32,
+    pub(super) block: &'a Block,
+}
+
+/// Four times the costs of four candidates, for cells that are [`Cells::narrow`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn costs_fourfold<const REGISTERS: usize>(
+    cells: &Cells,
+    largest_scaled: i32,
+    tried: [Tried<'_>; 4],
+) -> [u32; 4] {
+    let lanes = tried.map(|Tried { numerator, block }| {
+        let table = cells.table(numerator);
+        Levels::new(&table.low, &table.high, span(largest_scaled, numerator)).cost_fourfold::<REGISTERS, false>(block)
+    });
+    to_array(totals_narrow(lanes))
 }
 
 impl Steps<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn block(&self, x: [__m512i; 2], len: usize) -> Block {
-        let mask = if len == BLOCK { u64::MAX } else { (1 << len) - 1 };
-        let sign = _mm512_set1_epi16(if self.signs == Signs::Minus { -1 } else { 0 });
-        let x = x.map(|x| _mm512_sub_epi16(_mm512_xor_si512(x, sign), sign));
         let octave = self.cells.table(self.numerators[0]).octave;
-        Block {
-            doubled: x.map(|x| _mm512_add_epi16(x, x)),
-            bins: x.map(|x| bins(x, self.largest_scaled, octave)),
-            masks: [mask as u32, (mask >> 32) as u32],
-        }
+        Block::new(x, len, self.largest_scaled, octave, self.signs)
     }
 
     /// Visits four times the costs of four candidates at a time, in lanes, with the number of the step.
