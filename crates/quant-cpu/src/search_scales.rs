@@ -93,25 +93,37 @@ pub(crate) fn search_scales(
         #[cfg(target_arch = "x86_64")]
         bounds,
     };
-    let short = |first: usize, scales: &mut [f32]| {
-        let (mut scaled, mut sums) = (Vec::new(), Vec::new());
-        for (group, scale) in (first..).zip(scales) {
-            *scale = costs.scale_of(samples.slice(grouping.range(group)), &mut scaled, &mut sums);
-        }
-    };
+    let short = |first: usize, scales: &mut [f32]| costs.fill(samples, grouping, first, scales);
     let long = |range: Range<usize>| costs.scale_of_long(cpu, samples.slice(range));
     work::fill_groups(&cpu.pool, grouping, cpu.chunk_len, scales, short, long);
 }
 
 impl Costs<'_> {
-    fn scale_of(&self, samples: Samples<'_>, scaled: &mut Vec<i16>, sums: &mut Vec<u64>) -> f32 {
+    /// Scales of short groups from `first` on.
+    fn fill(&self, samples: Samples<'_>, grouping: Grouping, first: usize, scales: &mut [f32]) {
+        let (mut scaled, mut sums) = (Vec::new(), Vec::new());
+        let samples_of = |group: usize| samples.slice(grouping.range(group));
+        let mut long = |group: usize| self.scale_of(samples_of(group), &mut scaled, &mut sums);
         #[cfg(target_arch = "x86_64")]
-        if let Some(cells) = &self.cells {
+        if let Some((cells, bounds)) = self.cells.as_ref().zip(self.bounds.as_ref()) {
+            let len_max = grouping.range(0).len();
             // SAFETY: cells are only made where AVX-512 was proved available.
-            if let Some(scale) = unsafe { short::scale_of(self.level, cells, self.bounds.as_ref(), self.search, samples) } {
-                return scale;
+            if let Some(mut batch) = unsafe { short::Batch::new(cells, bounds, self.search, len_max) } {
+                for (first, scales) in (first..).step_by(short::BATCH).zip(scales.chunks_mut(short::BATCH)) {
+                    let groups = (first..).map(samples_of);
+                    // SAFETY: as above.
+                    let left = unsafe { batch.scales_of(self.level, groups, scales) };
+                    for (i, scale) in scales.iter_mut().enumerate().filter(|(i, _)| left >> i & 1 != 0) {
+                        *scale = long(first + i);
+                    }
+                }
+                return;
             }
         }
+        (first..).zip(scales).for_each(|(group, scale)| *scale = long(group));
+    }
+
+    fn scale_of(&self, samples: Samples<'_>, scaled: &mut Vec<i16>, sums: &mut Vec<u64>) -> f32 {
         scaled.resize(samples.len(), 0);
         let largest = self.level.vectorize(
             #[inline(always)]

@@ -31,24 +31,6 @@ pub(super) fn add_costs(cells: &Cells, numerators: &[i32], signs: Signs, group: 
     }
 }
 
-/// The least of four times the costs of a group of up to 64 samples, and its place; for cells that are
-/// [`Cells::narrow`], and numerators of one octave.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn least_fourfold(steps: &Steps<'_>, x: [__m512i; 2], len: usize) -> (u32, usize) {
-    let (mut least, mut at) = (_mm_set1_epi32(-1), _mm_setzero_si128());
-    let keep = |step: usize, fourfold: [__m512i; 4]| {
-        let costs = totals_narrow(fourfold);
-        let less = _mm_cmplt_epu32_mask(costs, least);
-        least = _mm_min_epu32(least, costs);
-        at = _mm_mask_mov_epi32(at, less, _mm_set1_epi32(step as i32));
-    };
-    steps.for_each_four(&steps.block(x, len), keep);
-    let (least, at) = (to_array(least), to_array(at));
-    let place = |lane: usize| (least[lane], 4 * at[lane] as usize + lane);
-    place(0).min(place(1)).min(place(2)).min(place(3))
-}
-
 /// Numerators of one octave, to be tried on a group.
 pub(super) struct Steps<'a> {
     pub(super) cells: &'a Cells,
@@ -58,6 +40,7 @@ pub(super) struct Steps<'a> {
 }
 
 /// A block in registers: 2x̂ and bins of x̂ (of −x̂ for [`Signs::Minus`]), and which lanes hold samples.
+#[derive(Clone, Copy)]
 pub(super) struct Block {
     doubled: [__m512i; 2],
     bins: [__m512i; 2],
@@ -77,28 +60,19 @@ impl Block {
             masks: [mask as u32, (mask >> 32) as u32],
         }
     }
-}
 
-/// A candidate, and the block with its sign.
-#[derive(Clone, Copy)]
-pub(super) struct Tried<'a> {
-    pub(super) numerator: i32,
-    pub(super) block: &'a Block,
-}
-
-/// Four times the costs of four candidates, for cells that are [`Cells::narrow`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn costs_fourfold<const REGISTERS: usize>(
-    cells: &Cells,
-    largest_scaled: i32,
-    tried: [Tried<'_>; 4],
-) -> [u32; 4] {
-    let lanes = tried.map(|Tried { numerator, block }| {
-        let table = cells.table(numerator);
-        Levels::new(&table.low, &table.high, span(largest_scaled, numerator)).cost_fourfold::<REGISTERS, false>(block)
-    });
-    to_array(totals_narrow(lanes))
+    /// The block of −x̂, for `sign` −1 in all lanes, or of x̂, for 0.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn signed(&self, sign: __m512i) -> Self {
+        let negated = |x| _mm512_sub_epi16(_mm512_xor_si512(x, sign), sign);
+        let complement = |bins| _mm512_xor_si512(bins, sign);
+        Self {
+            doubled: [negated(self.doubled[0]), negated(self.doubled[1])],
+            bins: [complement(self.bins[0]), complement(self.bins[1])],
+            masks: self.masks,
+        }
+    }
 }
 
 impl Steps<'_> {
@@ -178,7 +152,7 @@ fn bins(x: __m512i, largest_scaled: i32, octave: u32) -> __m512i {
 }
 
 /// ŷ₀ + ŷ₁ and ŷ₁ − ŷ₀ of 64 bins.
-struct Levels {
+pub(super) struct Levels {
     sums: [__m512i; 2],
     gaps: [__m512i; 2],
 }
@@ -186,7 +160,7 @@ struct Levels {
 impl Levels {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn new(low: &[i16; 64], high: &[i16; 64], span: i32) -> Self {
+    pub(super) fn new(low: &[i16; 64], high: &[i16; 64], span: i32) -> Self {
         let span = _mm512_set1_epi16(span as i16);
         let mut levels = Self { sums: [span; 2], gaps: [span; 2] };
         for (i, (low, high)) in low.as_chunks::<32>().0.iter().zip(high.as_chunks::<32>().0).enumerate() {
@@ -200,7 +174,7 @@ impl Levels {
     /// 4 · Σ e² in sixteen u32 lanes: each holds four squares of at most (2 · 12480)².
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn cost_fourfold<const REGISTERS: usize, const NEGATIVE: bool>(&self, block: &Block) -> __m512i {
+    pub(super) fn cost_fourfold<const REGISTERS: usize, const NEGATIVE: bool>(&self, block: &Block) -> __m512i {
         let mut lanes = _mm512_setzero_si512();
         for i in 0..REGISTERS {
             let mut bins = block.bins[i];
@@ -224,7 +198,7 @@ impl Levels {
 /// The sum of the lanes of each register, where it fits in 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn totals_narrow([a, b, c, d]: [__m512i; 4]) -> __m128i {
+pub(super) fn totals_narrow([a, b, c, d]: [__m512i; 4]) -> __m128i {
     let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
@@ -243,7 +217,7 @@ fn total(lanes: __m512i) -> u64 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn to_array(lanes: __m128i) -> [u32; 4] {
+pub(super) fn to_array(lanes: __m128i) -> [u32; 4] {
     let mut bytes = [0; 16];
     store_u8_16(&mut bytes, lanes);
     bytemuck::cast(bytes)
