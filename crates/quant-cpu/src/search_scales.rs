@@ -102,15 +102,19 @@ impl Costs<'_> {
     /// Scales of short groups from `first` on.
     fn fill(&self, samples: Samples<'_>, grouping: Grouping, first: usize, scales: &mut [f32]) {
         let (mut scaled, mut sums) = (Vec::new(), Vec::new());
-        let samples_of = |group: usize| samples.slice(grouping.range(group));
-        let mut long = |group: usize| self.scale_of(samples_of(group), &mut scaled, &mut sums);
+        let len = grouping.range(0).len();
+        let whole = grouping.columns().is_multiple_of(len.max(1));
+        // Without a division wherever every group has the same length.
+        let range_of = |group: usize| if whole { group * len..(group + 1) * len } else { grouping.range(group) };
+        let mut long = |group: usize| self.scale_of(samples.slice(range_of(group)), &mut scaled, &mut sums);
         #[cfg(target_arch = "x86_64")]
         if let Some((cells, bounds)) = self.cells.as_ref().zip(self.bounds.as_ref()) {
-            let len_max = grouping.range(0).len();
             // SAFETY: cells are only made where AVX-512 was proved available.
-            if let Some(mut batch) = unsafe { short::Batch::new(cells, bounds, self.search, len_max) } {
+            if let Some(mut batch) = unsafe { short::Batch::new(cells, bounds, self.search, len) } {
                 for (first, scales) in (first..).step_by(short::BATCH).zip(scales.chunks_mut(short::BATCH)) {
-                    let groups = (first..).map(samples_of);
+                    let mut groups = [samples.slice(0..0); short::BATCH];
+                    let groups = &mut groups[..scales.len()];
+                    (first..).zip(&mut *groups).for_each(|(group, to)| *to = samples.slice(range_of(group)));
                     // SAFETY: as above.
                     let left = unsafe { batch.scales_of(self.level, groups, scales) };
                     for (i, scale) in scales.iter_mut().enumerate().filter(|(i, _)| left >> i & 1 != 0) {
