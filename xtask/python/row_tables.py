@@ -15,7 +15,9 @@ and --to the layout; DENSE is OURS after `quant dequantize --dtype f32`.
 Exits 1 when anything differs.
 """
 
+import contextlib
 import importlib.util
+import io
 import json
 import sys
 import tempfile
@@ -106,9 +108,12 @@ def squeezellm_layer(quant, name, tensor, native, ours, original):
         dense[at] = original.float()[at]
         sparse = dense.to_sparse()
     linear = torch.nn.Linear(columns, rows, bias=False)
-    theirs = quant.QuantLinearLUT(bits, columns, rows, False, include_sparse=sparse is not None, balanced=sparse is not None)
     table_of_rows = [[(table[row], codes[row])] for row in range(rows)]
-    theirs.pack2(linear, (table_of_rows, sparse), sparse is not None, num_nonzero_per_thread=10)
+    is_sparse = sparse is not None
+    # Their code prints what it does.
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = quant.QuantLinearLUT(bits, columns, rows, False, include_sparse=is_sparse, balanced=is_sparse)
+        theirs.pack2(linear, (table_of_rows, sparse), is_sparse, num_nonzero_per_thread=10)
     parts = ["qweight", "lookup_table"] + (["rows", "cols", "vals", "startrows"] if sparse is not None else [])
     for part in parts:
         same(ours.get(f"{layer}.{part}"), getattr(theirs, part), f"{layer}.{part}")
@@ -147,7 +152,8 @@ def squeezellm_loads(sources, model, ours, manifest):
         path = f"{place}/{ours.path.name}.pt"
         torch.save(state | sparse, path)
         llama = module("squeezellm_llama", sources / "llama.py")
-        loaded = llama.load_quant(str(model), path, bits, bool(sparse), 0).state_dict()
+        with contextlib.redirect_stdout(io.StringIO()):
+            loaded = llama.load_quant(str(model), path, bits, bool(sparse), 0).state_dict()
     layers = 0
     for name in manifest:
         layer = name.removesuffix(".weight")
