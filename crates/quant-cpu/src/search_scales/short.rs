@@ -13,7 +13,7 @@ use quant_core::scale::{REFINE_OFFSETS, ScaleSearch, span};
 use quant_core::tensor::Samples;
 use std::arch::x86_64::*;
 
-/// Groups that are searched side by side. More of them push the bounds out of the first-level cache.
+/// Groups that are searched side by side: 8 KB of state, beside the 32 KB of the bounds.
 pub(super) const BATCH: usize = 16;
 
 /// Samples ahead of which others are brought near: eight groups of 32.
@@ -150,7 +150,7 @@ impl<'a> Batch<'a> {
             // Four at a time, because how often a loop runs is hard to predict.
             for _ in 0..4 {
                 let bit = candidates.trailing_zeros() as usize;
-                let (lane, minus) = (bit % LANES, bit / LANES & 1);
+                let (lane, minus) = (bit % LANES, (bit / LANES) & 1);
                 let numerator = self.search.numerators.get(lane).copied().unwrap_or(0);
                 let place = (2 * lane + minus) as u8;
                 self.tried[self.tried_count] = Tried { numerator, group: group as u8, minus: minus != 0, place };
