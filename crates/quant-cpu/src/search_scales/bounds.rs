@@ -5,9 +5,9 @@
 //! The sum of the rows of a group bounds all its costs from below at once: 32 candidates are a register, and a sample
 //! is one addition. Negative candidates are the same with −x̂, whose bin is the complement of the bin of x̂.
 //!
-//! A candidate whose bound is above the cost of another is neither better nor equal, so it need not be tried. On
-//! N(0,1) and Student-t, four candidates of 58 are left. Half the bins would leave seven; twice as many would not fit
-//! in the first-level cache.
+//! A candidate whose bound is above the cost of another is neither better nor equal, so it need not be tried. In
+//! groups of 32 of N(0,1) or Student-t (ν = 5), four of 58 candidates cost up to 15 % more than the best. Half the bins
+//! bound less well, and take a fifth off the speed; twice as many would not fit in the first-level cache.
 
 use quant_core::scale::ScaleSearch;
 
