@@ -34,7 +34,7 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
     }
     let absmax = fill.vectorize(
         #[inline(always)]
-        || samples.iter().fold(0.0f32, |max, x| if x.abs() > max { x.abs() } else { max }),
+        || absmax(samples),
     );
     let step = samples.len() / SELECTION;
     let selection = samples.iter().copied().step_by(step).take(SELECTION).collect();
@@ -57,6 +57,18 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
     });
     let atoms = gathered.atoms(f64::from(bins.low) + binned.centre, &binned, &sums);
     atoms.levels(&ranges, level_count, fill)
+}
+
+/// Sixteen maxima, which need not wait for each other.
+#[inline(always)]
+fn absmax(samples: &[f32]) -> f32 {
+    let greater = |max: f32, x: &f32| if x.abs() > max { x.abs() } else { max };
+    let (sixteens, rest) = samples.as_chunks::<16>();
+    let mut most = [0.0; 16];
+    for x in sixteens {
+        most.iter_mut().zip(x).for_each(|(max, x)| *max = greater(*max, x));
+    }
+    most.iter().chain(rest).fold(0.0, greater)
 }
 
 /// Tuned on rows of 4096 samples at 8 and 16 levels: fewer bins leave more samples to sort, more cost more themselves.
@@ -137,11 +149,14 @@ impl Binned {
     }
 
     fn elements(&self) -> Elements<'_> {
-        Elements { prefix: &self.prefix, means: &self.means, origin: 0.0, spread: &self.spread }
+        Elements { prefix: &self.prefix, means: &self.means, spread: &self.spread }
     }
 }
 
-/// The samples of some bins, bin after bin, in keys that sort.
+/// Keys sorted at a time.
+const SORTED: usize = 8;
+
+/// The samples of some bins, bin after bin, in keys that sort; behind them at least [`SORTED`] greatest keys.
 struct Gathered {
     keys: Vec<u64>,
     /// Runs of present bins that are gathered, ascending and apart.
@@ -171,15 +186,17 @@ impl Gathered {
                 None => runs.push(low..high),
             }
         }
-        let mut cursors = vec![Cursor { place: 0, step: 0 }; sums.len()];
+        let wanted = || runs.iter().flat_map(|run| &binned.present[run.clone()]);
+        let count = wanted().map(|&bin| sums[bin as usize].count as u32).sum();
+        let mut cursors = vec![Cursor { place: count, step: 0 }; sums.len()];
         let mut place = 0;
-        for &bin in runs.iter().flat_map(|run| &binned.present[run.clone()]) {
+        for &bin in wanted() {
             cursors[bin as usize] = Cursor { place, step: 1 };
             place += sums[bin as usize].count as u32;
         }
-        let mut keys = vec![0; place as usize + 1];
-        cursors.iter_mut().filter(|cursor| cursor.step == 0).for_each(|cursor| cursor.place = place);
+        let mut keys = vec![u64::MAX; count as usize + SORTED];
         gather(&mut cursors, &mut keys);
+        keys[count as usize] = u64::MAX;
         Self { keys, runs }
     }
 }
@@ -206,60 +223,84 @@ struct Atoms {
 
 impl Gathered {
     fn atoms(mut self, centre: f64, binned: &Binned, sums: &[Sums]) -> Atoms {
-        let mut prefix = Prefix::with_capacity(self.keys.len() + self.runs.len() + 1);
+        let mut ends = Ends::with_room(self.keys.len() + self.runs.len() + 1);
         let mut starts = vec![0; binned.present.len() + 1];
         let (mut rest, mut done) = (&mut self.keys[..], 0);
+        let before = |i: usize| (binned.prefix.weight[i], binned.prefix.moment[i]);
         for run in &self.runs {
             if done < run.start {
-                put(&mut prefix, (binned.prefix.weight[run.start], binned.prefix.moment[run.start]), false);
+                ends.put(before(run.start), true, true);
             }
             for i in run.clone() {
-                starts[i] = prefix.len() as u32;
-                let (own, others) = rest.split_at_mut(sums[binned.present[i] as usize].count as usize);
+                starts[i] = ends.count as u32;
+                let count = sums[binned.present[i] as usize].count as usize;
+                sort_first(rest, count);
+                let (own, others) = rest.split_at_mut(count);
                 rest = others;
-                sort_few(own);
-                let (mut weight, mut moment) = (binned.prefix.weight[i], binned.prefix.moment[i]);
-                let mut last = None;
-                for &key in own.iter().filter(|key| **key as u32 != 0) {
+                let ((mut weight, mut moment), mut last) = (before(i), u64::MAX);
+                for &key in &*own {
                     let (x, w) = (f64::from(value((key >> 32) as u32)) - centre, f64::from(f32::from_bits(key as u32)));
                     (weight, moment) = (weight + w, moment + w * x);
-                    put(&mut prefix, (weight, moment), last == Some(key >> 32));
-                    last = Some(key >> 32);
+                    let has_weight = key as u32 != 0;
+                    ends.put((weight, moment), has_weight, has_weight && last != key >> 32);
+                    last = if has_weight { key >> 32 } else { last };
                 }
             }
-            starts[run.end] = prefix.len() as u32;
+            starts[run.end] = ends.count as u32;
             done = run.end;
         }
         let n = binned.present.len();
         if done < n {
-            put(&mut prefix, (binned.prefix.weight[n], binned.prefix.moment[n]), false);
+            ends.put(before(n), true, true);
         }
-        Atoms { prefix, starts, centre }
+        Atoms { prefix: ends.prefix(), starts, centre }
     }
 }
 
-/// A new element that ends at these sums, or a new end of the last.
-fn put(prefix: &mut Prefix, (weight, moment): (f64, f64), same: bool) {
-    if same {
-        prefix.weight.pop();
-        prefix.moment.pop();
-    }
-    prefix.weight.push(weight);
-    prefix.moment.push(moment);
+/// Where elements end. What a sample changes cannot be foreseen, so there is no branch on it.
+struct Ends {
+    weight: Vec<f64>,
+    moment: Vec<f64>,
+    /// Elements so far; what is behind their ends does not count.
+    count: usize,
 }
 
-/// Insertion sort: a bin has two or three samples.
-fn sort_few(keys: &mut [u64]) {
-    if keys.len() > 24 {
-        return keys.sort_unstable();
+impl Ends {
+    fn with_room(count: usize) -> Self {
+        Self { weight: vec![0.0; count + 2], moment: vec![0.0; count + 2], count: 0 }
     }
-    for i in 1..keys.len() {
-        let (key, mut place) = (keys[i], i);
-        while place > 0 && keys[place - 1] > key {
-            keys[place] = keys[place - 1];
-            place -= 1;
+
+    /// Another element that ends at these sums if it `is_new`, else a new end of the last; nothing if not `counts`.
+    #[inline(always)]
+    fn put(&mut self, (weight, moment): (f64, f64), counts: bool, is_new: bool) {
+        self.count += usize::from(is_new);
+        let place = self.count + usize::from(!counts);
+        (self.weight[place], self.moment[place]) = (weight, moment);
+    }
+
+    fn prefix(mut self) -> Prefix {
+        self.weight.truncate(self.count + 1);
+        self.moment.truncate(self.count + 1);
+        Prefix { weight: self.weight, moment: self.moment }
+    }
+}
+
+/// Comparisons of a network that sorts eight (Knuth, TAOCP vol. 3, 5.3.4: merging of Batcher, 19 comparisons).
+const NETWORK: [(usize, usize); 19] = [
+    (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6), (0, 4), (1, 5), (2, 6), (3, 7),
+    (2, 4), (3, 5), (1, 2), (3, 4), (5, 6),
+];
+
+/// Sorts the first `count` keys, which are less than all others or equal to them; others may change places.
+#[inline(always)]
+fn sort_first(keys: &mut [u64], count: usize) {
+    match keys.first_chunk_mut::<SORTED>() {
+        Some(eight) if count <= SORTED => {
+            for (a, b) in NETWORK {
+                (eight[a], eight[b]) = (eight[a].min(eight[b]), eight[a].max(eight[b]));
+            }
         }
-        keys[place] = key;
+        _ => keys[..count].sort_unstable(),
     }
 }
 
