@@ -1,5 +1,7 @@
 //! Do the libraries that read our files agree with us?
 
+mod row_tables;
+
 use crate::{demo, shell};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -26,6 +28,12 @@ pub struct Options {
     /// llama.cpp's `llama-simple`: generates greedily from GGUF files; compared with transformers where --model is given
     #[arg(long, value_name = "PATH")]
     llama: Option<PathBuf>,
+    /// A checkout of SqueezeLLM; fetched by git otherwise
+    #[arg(long, value_name = "DIR")]
+    squeezellm: Option<PathBuf>,
+    /// A checkout of any-precision-llm; fetched by git otherwise
+    #[arg(long, value_name = "DIR")]
+    any_precision: Option<PathBuf>,
     /// Run this check only; may be repeated
     #[arg(long, value_name = "CHECK")]
     only: Vec<Check>,
@@ -49,6 +57,10 @@ enum Check {
     Throughput,
     /// GGUF files, out of GGUF files and of folders, are read by gguf-py as by us, bit for bit, and by llama.cpp where it is at hand
     Gguf,
+    /// SqueezeLLM's own code packs our codes into our bytes, unpacks them to our weights, and loads our files
+    Squeezellm,
+    /// The same by any-precision's code, which also computes the logits of the dense weights from our folder
+    AnyPrecision,
 }
 
 const FIXTURE: &str = "crates/quant/tests/fixtures/bitsandbytes_nf4.safetensors";
@@ -83,6 +95,8 @@ struct Bench {
     folder: PathBuf,
     gguf: Option<PathBuf>,
     llama: Option<PathBuf>,
+    squeezellm: Option<PathBuf>,
+    any_precision: Option<PathBuf>,
     write: bool,
 }
 
@@ -102,7 +116,8 @@ pub fn run(options: &Options) -> Result<()> {
         None => demo::generated(&folder)?,
     };
     let (gguf, llama) = (options.gguf.clone(), options.llama.clone());
-    let bench = Bench { python, model, folder, gguf, llama, write: options.write };
+    let (squeezellm, any_precision) = (options.squeezellm.clone(), options.any_precision.clone());
+    let bench = Bench { python, model, folder, gguf, llama, squeezellm, any_precision, write: options.write };
     let wanted = |check: &&Check| options.only.is_empty() || options.only.contains(check);
     for check in Check::value_variants().iter().filter(wanted) {
         eprintln!("\n== {check:?}");
@@ -140,6 +155,8 @@ impl Bench {
                 GGUF_PRESETS.iter().try_for_each(|preset| self.gguf(preset))?;
                 self.gguf_of_folder()
             }
+            Check::Squeezellm => self.row_tables(&row_tables::SQUEEZELLM, self.squeezellm.as_ref()),
+            Check::AnyPrecision => self.row_tables(&row_tables::ANY_PRECISION, self.any_precision.as_ref()),
             Check::Throughput => {
                 let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
                 shell::run(&mut shell::cargo(&build))?;

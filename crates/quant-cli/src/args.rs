@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use quant::device::DeviceChoice;
 use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
+use quant_core::scale_storage::ScaleStorage;
 use quant_core::tensor::Dtype;
 
 pub use methods::{CompareMethods, Refinement};
@@ -64,8 +65,11 @@ Presets: nf4, nf3, fp4, int4 (fixed codebooks, groups of 64, searched signed sca
          heavy tails), bnf4 (levels for the group length),
          lloyd4, lloyd3 (one codebook per tensor), kmeans4-row, kmeans3-row (one exact codebook per output row),
          switched4, switched3 (groups of 16 that choose a scale and a codebook: the least error for its rate);
+         any4, easyquant4, squeezellm4 (methods of papers: docs/quantizers.md);
          each family with 2 to 8 bits;
          ecsq4.25 (one codebook per tensor for codes of an entropy of 4.25 bits, 1 to 6; native files hold them entropy coded);
+         vq2x8, vq4x8, vq8x8 (codebooks of 2^8 points of 2, 4 or 8 weights; 2 to 12 bits), vq8x8x2 (two that add up, of at most
+         4), vq4x8p2 (two that take turns, of at most 8);
          iq4_nl, q4_0, q8_0 (blocks of 32 with an f16 scale, for --to gguf).
 
 Patterns: a glob over the whole tensor name in which * also crosses dots (\"*q_proj*\"), a module that stands for
@@ -76,10 +80,14 @@ Examples:
   quant quantize model.gguf model-k4.safetensors --preset kmeans4-row --json report.json
   quant quantize model-f16.gguf model-iq4_nl.gguf --preset iq4_nl --to gguf
   quant quantize model model-nf4 --preset nf4 --device auto
-  quant quantize model model-l3 --preset lloyd3 --group row --error-feedback moments --activation-order
+  quant quantize model model-e3 --preset ecsq3 --error-feedback moments --activation-order
   quant quantize SmolLM2-135M smollm2.gguf --preset iq4_nl --to gguf
   quant quantize SmolLM2-135M smollm2-e4 --preset ecsq4.25
+  quant quantize SmolLM2-135M smollm2-v2 --preset vq4x8
   quant quantize SmolLM2-135M smollm2-bnb --preset nf4 --double-quant --to bitsandbytes
+  quant quantize SmolLM2-135M smollm2-sq --preset kmeans4-row --outliers 0.005 --to squeezellm
+  quant quantize SmolLM2-135M smollm2-ap --preset kmeans3-row --to any-precision
+  quant quantize SmolLM2-135M smollm2-lutb --preset kmeans3-row --to lut-b
   quant quantize model model-s4 --preset switched4 --weights moments --outliers 0.005
   quant quantize model model-mixed --preset switched4 --rate 3.5 --save-plan plan.json
   quant quantize SmolLM2-135M smollm2-3bit --preset nf3 --group 32 --exclude \"*down_proj*\" --dry-run")]
@@ -108,6 +116,9 @@ pub struct Quantize {
     /// Quantize the scales too: 8 bits each, with one f32 per 256 scales.
     #[arg(long)]
     pub double_quant: bool,
+    /// In which numbers scales are stored; an E4M3 (FP8) scale is multiplied by one f32 of the tensor.
+    #[arg(long, value_name = "FORMAT", conflicts_with = "double_quant")]
+    pub scale_dtype: Option<ScaleDtype>,
     /// Make up for errors of rounding with the second moments in C, a folder written by `quant calibrate` on this model.
     #[arg(long, value_name = "C")]
     pub error_feedback: Option<PathBuf>,
@@ -120,7 +131,8 @@ pub struct Quantize {
     /// Code the codes to their entropy (native output): fewer bits, the same weights to the bit.
     #[arg(long)]
     pub entropy: bool,
-    /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, or a GGUF file for llama.cpp.
+    /// What to write: packed codes, a folder for transformers with bitsandbytes, decoded weights, a GGUF file for llama.cpp,
+    /// or a folder in the layout of SqueezeLLM or any-precision.
     #[arg(long, default_value = "native")]
     pub to: To,
     /// Number format of the quantized tensors with `--to dense`; each one's own otherwise. Other tensors stay as they are.
@@ -164,7 +176,7 @@ pub struct Quantize {
 #[command(after_help = "Example:\n  quant dequantize smollm2-nf4 smollm2-dense --dtype bf16\n  \
                         quant dequantize smollm2-l3 smollm2-l3.gguf --dtype f16")]
 pub struct Dequantize {
-    /// A checkpoint in native or bitsandbytes format.
+    /// A checkpoint in native or bitsandbytes format, or in the layout of SqueezeLLM or any-precision.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// Where to write; a folder of the Llama family also becomes a GGUF file, if OUT ends in .gguf. Must not exist.
@@ -220,6 +232,27 @@ pub struct Devices {
     pub json: Option<PathBuf>,
 }
 
+/// In which numbers scales are stored.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScaleDtype {
+    /// 32 bits for each group.
+    F32,
+    /// 16 bits for each group.
+    F16,
+    /// 8 bits for each group.
+    E4m3,
+}
+
+impl From<ScaleDtype> for ScaleStorage {
+    fn from(dtype: ScaleDtype) -> Self {
+        match dtype {
+            ScaleDtype::F32 => Self::F32,
+            ScaleDtype::F16 => Self::F16,
+            ScaleDtype::E4m3 => Self::E4m3,
+        }
+    }
+}
+
 /// How a group's scale is chosen.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Scale {
@@ -252,6 +285,12 @@ pub enum To {
     Dense,
     /// A GGUF file for llama.cpp, made of a GGUF file, whose names and metadata are kept, or of a folder of the Llama family.
     Gguf,
+    /// SqueezeLLM's layout of kmeans3-row or kmeans4-row, with or without outliers.
+    Squeezellm,
+    /// Any-precision's layout of kmeans3-row to kmeans8-row.
+    AnyPrecision,
+    /// Experimental: the LUT-B tiles of a compressed-tensors prototype, of kmeans3-row with a tile of 8 x 64 weights for each row.
+    LutB,
 }
 
 /// A float format.

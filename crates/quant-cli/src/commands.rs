@@ -49,6 +49,9 @@ fn recipe(arguments: &Quantize) -> Result<Recipe, Error> {
         recipe = recipe.with_scale(scale.into())?;
     }
     recipe = if arguments.double_quant { recipe.with_double_quant()? } else { recipe };
+    if let Some(dtype) = arguments.scale_dtype {
+        recipe = recipe.with_scale_storage(dtype.into())?;
+    }
     methods::refined(recipe, &arguments.refinement)
 }
 
@@ -59,6 +62,9 @@ fn options(arguments: &Quantize) -> Result<Options, Error> {
         (To::Native, None) => Target::Native,
         (To::Bitsandbytes, None) => Target::Bitsandbytes,
         (To::Gguf, None) => Target::Gguf,
+        (To::Squeezellm, None) => Target::SqueezeLlm,
+        (To::AnyPrecision, None) => Target::AnyPrecision,
+        (To::LutB, None) => Target::LutB,
     };
     Ok(Options {
         recipe: recipe(arguments)?,
@@ -161,6 +167,18 @@ fn advise(report: &Report, options: &Options) {
             "note: the output is larger than the source: tensors that are not quantized are carried over in full \
              precision, GGUF blocks as F32"
         );
+    }
+    if options.target == Target::SqueezeLlm {
+        let is_odd = |t: &&quant::report::TensorReport| t.is_quantized() && t.shape.iter().any(|n| n % 128 != 0);
+        let odd = report.tensors.iter().filter(is_odd).count();
+        if odd > 0 {
+            eprintln!(
+                "note: {odd} layer(s) have sizes that are not multiples of 128, as SqueezeLLM's CUDA kernels assume"
+            );
+        }
+    }
+    if options.target == Target::LutB {
+        eprintln!("note: lut-b is experimental: the format is a prototype's, and no released runtime reads it");
     }
     if options.target == Target::Native {
         eprintln!(

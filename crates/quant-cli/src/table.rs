@@ -133,6 +133,13 @@ pub fn report(report: &Report) -> String {
             "output error  {:.4e} per token, {:.4e} without feedback ({gain:.2} dB); lower in {lower} of {all} tensors",
             error.fed_back, error.nearest
         );
+        if error.reordered + error.left_nearest > 0 {
+            let _ = writeln!(
+                text,
+                "              {} matrices in the other order and {} at nearest levels, where feedback would have lost more",
+                error.reordered, error.left_nearest
+            );
+        }
     }
     let peak = totals.peak_memory_bytes.map_or("not told by this system".into(), size);
     let _ = writeln!(text, "peak memory   {peak} of {} promised", size(totals.peak_memory_bound_bytes));

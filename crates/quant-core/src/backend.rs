@@ -14,6 +14,7 @@ use crate::scale::ScaleSearch;
 use crate::switched::SwitchedEncoding;
 use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
 use crate::transform::{Blocks, Hadamard};
+use crate::vectors::VectorEncoding;
 
 /// How a matrix is encoded: everything a decoder needs but the codes.
 #[derive(Clone, Copy, Debug)]
@@ -258,6 +259,33 @@ pub trait Backend {
         samples: &mut SamplesMut<'_>,
     ) -> Result<(), Self::Fault> {
         crate::reference::decode_switched(packed, selectors, encoding, samples);
+        Ok(())
+    }
+
+    /// Indices of the codevectors of all points, packed row by row, as [`crate::vectors`] says: of equally near ones the
+    /// first, by [`crate::reference::score`]. Class: exact.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: matrices are in host memory.
+    fn encode_vectors(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &VectorEncoding<'_>,
+        packed: &mut [u8],
+    ) -> Result<(), Self::Fault> {
+        crate::reference::encode_vectors(matrix, encoding, packed);
+        Ok(())
+    }
+
+    /// [`crate::vectors::decoded`] of all points. Class: ≤ 1 ULP, expected 0.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition.
+    fn decode_vectors(
+        &self,
+        packed: &[u8],
+        encoding: &VectorEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), Self::Fault> {
+        crate::reference::decode_vectors(packed, encoding, samples);
         Ok(())
     }
 

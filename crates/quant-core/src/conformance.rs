@@ -9,11 +9,13 @@ pub mod compare;
 mod feedback;
 mod switched;
 mod transforms;
+mod vector_codes;
 mod vectors;
 
 pub use feedback::encode_with_feedback;
 pub use switched::{decode_switched, encode_switched};
 pub use transforms::{block_transform, hadamard};
+pub use vector_codes::{decode_vectors, encode_vectors};
 pub use vectors::vector_cells;
 
 use crate::backend::{Backend, Encoding, SamplesMut};
@@ -32,7 +34,7 @@ macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
             encode_on_thresholds encode_with_feedback decode distortion value_histogram histogram cell_statistics gather
-            fit_rows encode_switched decode_switched hadamard block_transform vector_cells);
+            fit_rows encode_switched decode_switched encode_vectors decode_vectors hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
         #[test]

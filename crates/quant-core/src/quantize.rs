@@ -3,19 +3,23 @@
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
-use crate::double_quant::{self, DoubleQuantized};
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::outliers::{self, Outliers};
 use crate::rate::StoredBits;
 use crate::recipe::{CodebookRule, Recipe, Switch};
+use crate::scale_storage::{ScaleStorage, StoredScales};
 use crate::sensitivity::{WeightedError, Weights};
 use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
+use crate::vectors::Vectors;
 
+mod alternated;
 mod decoded;
 mod entropy_constrained;
+mod rounded;
 mod scaled;
+mod vectors;
 
 /// A quantized matrix: everything a decoder needs, and what it cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,10 +34,14 @@ pub struct Quantized {
     pub codebooks: Codebooks,
     /// The scales that codes were made with, one per group, if any.
     pub scales: Option<Vec<f32>>,
-    /// The stored form of those scales when they are quantized in their turn.
-    pub double_quantized: Option<DoubleQuantized>,
+    /// In which numbers scales are stored, where there are any.
+    pub scale_storage: ScaleStorage,
+    /// Their stored form, unless they are stored as they are.
+    pub stored_scales: Option<StoredScales>,
     /// What groups that choose among codebooks store instead of scales.
     pub switched: Option<Switched>,
+    /// What points store beside their indices; there are no levels then.
+    pub vectors: Option<Vectors>,
     /// Samples kept exact.
     pub outliers: Option<Outliers>,
     /// Error against the original samples.
@@ -57,18 +65,20 @@ pub enum QuantizeError<F: std::error::Error + 'static> {
 pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -> StoredBits {
     let group_count = Grouping::new(rows, columns, recipe.group).group_count();
     let scale_count = recipe.scale.map_or(0, |_| group_count);
-    let plain_bits = 32 * scale_count as u64;
-    let (scale_bits, codebook_bits) = match recipe.switch {
-        Some(switch) => switched_bits(recipe, switch, rows, columns),
-        None => (
-            if recipe.double_quant { double_quant::stored_bits(scale_count) } else { plain_bits },
+    let code_bits = 8 * (rows * recipe.bit_width.row_len_bytes(columns)) as u64;
+    let (code_bits, scale_bits, codebook_bits) = match (recipe.switch, recipe.codebook) {
+        (_, CodebookRule::Vectors(rule)) => vectors::stored_bits(rule, rows, columns),
+        (Some(switch), _) => switched_bits(recipe, switch, rows, columns, code_bits),
+        (None, _) => (
+            code_bits,
+            recipe.scale_storage.stored_bits(scale_count),
             32 * (recipe.codebook_count(rows) * recipe.bit_width.level_count()) as u64,
         ),
     };
     let outlier_bits = |count| outliers::stored_bits(count, rows, columns, dtype);
     StoredBits {
         weight_count: (rows * columns) as u64,
-        code_bits: 8 * (rows * recipe.bit_width.row_len_bytes(columns)) as u64,
+        code_bits,
         scale_bits,
         codebook_bits,
         outlier_bits: recipe.outliers.map_or(0, |rule| outlier_bits(rule.count(rows * columns))),
@@ -76,12 +86,12 @@ pub fn stored_bits(recipe: &Recipe, rows: usize, columns: usize, dtype: Dtype) -
     }
 }
 
-/// Bits of selectors with row scales, and of steps with shapes.
-fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize) -> (u64, u64) {
+/// Bits of codes, of selectors with row scales, and of steps with shapes.
+fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize, code_bits: u64) -> (u64, u64, u64) {
     let groups = Grouping::new(rows, columns, recipe.group).groups_per_row();
     let row_bits = 8 * switch.selector_width().row_len_bytes(groups) + 16;
     let values = switch.step_count() + switch.shape_count() * recipe.bit_width.level_count();
-    ((rows * row_bits) as u64, 16 * values as u64)
+    (code_bits, (rows * row_bits) as u64, 16 * values as u64)
 }
 
 /// Quantizes `matrix` by `recipe`.
@@ -147,7 +157,7 @@ fn quantize_finite<B: Backend>(
 ) -> Result<Quantized, B::Fault> {
     let Some(rule) = recipe.outliers else {
         let mut quantized = coded(backend, matrix, weights, recipe)?;
-        if weights.is_some() || recipe.switch.is_some() {
+        if weights.is_some() || recipe.switch.is_some() || quantized.vectors.is_some() {
             quantized.measure(backend, matrix, weights)?;
         }
         return Ok(quantized);
@@ -159,9 +169,9 @@ fn quantize_finite<B: Backend>(
     backend.release();
     let _held = Held::new(backend, others);
     let designs = !recipe.codebook.is_fixed() || recipe.switch.is_some();
-    let masked = (designs
-        && (weights.is_some() || recipe.codebook == CodebookRule::KmeansRow || recipe.switch.is_some()))
-    .then(|| outliers.weights_without(matrix, weights));
+    let looks_at_samples = matches!(recipe.codebook, CodebookRule::KmeansRow | CodebookRule::Vectors(_));
+    let masked = (designs && (weights.is_some() || looks_at_samples || recipe.switch.is_some()))
+        .then(|| outliers.weights_without(matrix, weights));
     let mut quantized = coded(backend, others, masked.as_deref(), recipe)?;
     quantized.outliers = Some(outliers);
     quantized.measure(backend, matrix, weights)?;
@@ -181,12 +191,14 @@ fn coded<B: Backend>(
     if let CodebookRule::EntropyConstrained { rate } = recipe.codebook {
         return entropy_constrained::coded(backend, matrix, recipe, f64::from(rate) / 100.0);
     }
+    if let CodebookRule::Vectors(rule) = recipe.codebook {
+        return vectors::coded(backend, matrix, weights, recipe, rule);
+    }
     let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
     let (codebooks, scales) = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe)?;
-    let double_quantized = scales.as_ref().filter(|_| recipe.double_quant).map(|s| DoubleQuantized::new(s));
-    let scales = double_quantized.as_ref().map(DoubleQuantized::decode).or(scales).map(flush_all);
-    let scales = if recipe.half_scales { scales.map(round_to_half) } else { scales };
-    let mut quantized = Quantized { scales, double_quantized, ..Quantized::begun(recipe, grouping, codebooks) };
+    let stored_scales = scales.as_ref().and_then(|scales| recipe.scale_storage.store(scales));
+    let scales = stored_scales.as_ref().map(StoredScales::decode).or(scales).map(flush_all);
+    let mut quantized = Quantized { scales, stored_scales, ..Quantized::begun(recipe, grouping, codebooks) };
     let mut packed = vec![0; quantized.encoding().codes_len_bytes()];
     backend.encode(matrix, &quantized.encoding(), &mut packed)?;
     quantized.distortion = backend.distortion(matrix, &quantized.encoding(), &packed)?;
@@ -218,13 +230,5 @@ fn switched_coded<B: Backend>(
 /// A subnormal scale would be zero on some devices and not on others, and a zero scale has a meaning of its own.
 fn flush_all(mut scales: Vec<f32>) -> Vec<f32> {
     scales.iter_mut().for_each(|s| *s = flush(*s));
-    scales
-}
-
-/// Scales as an f16 holds them, so that codes are nearest for the scales a decoder will use; the largest finite f16
-/// stands for all beyond it.
-fn round_to_half(mut scales: Vec<f32>) -> Vec<f32> {
-    let most = half::f16::MAX.to_f32();
-    scales.iter_mut().for_each(|s| *s = half::f16::from_f32(s.clamp(-most, most)).to_f32());
     scales
 }

@@ -4,15 +4,21 @@
 //! are stored × what is kept exact; sensitivity weights are data and are given beside the recipe.
 
 mod error;
+mod published;
+mod switch;
 mod text;
+mod vectors;
 
 use crate::codebook::Codebooks;
 use crate::codes::BitWidth;
 use crate::design::{float_format, normal_float, uniform};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
+use crate::scale_storage::ScaleStorage;
 
 pub use error::RecipeError;
+pub use switch::Switch;
+pub use vectors::VectorRule;
 
 /// The levels of llama.cpp's `IQ4_NL` (its `kvalues_iq4nl`), a compile-time constant in every one of its backends.
 pub const IQ4_NL_LEVELS: [f32; 16] =
@@ -55,6 +61,8 @@ pub enum CodebookRule {
         /// The entropy in hundredths of a bit.
         rate: u16,
     },
+    /// Codebooks of points, designed from the samples of the whole matrix.
+    Vectors(VectorRule),
 }
 
 impl CodebookRule {
@@ -71,7 +79,7 @@ impl CodebookRule {
 
     /// True when levels do not depend on the samples.
     pub fn is_fixed(self) -> bool {
-        !matches!(self, Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. })
+        !matches!(self, Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } | Self::Vectors(_))
     }
 
     /// The levels of a fixed codebook for groups of `group_len` samples, ascending; `None` for a designed one.
@@ -84,7 +92,7 @@ impl CodebookRule {
             Self::Float => Some(float_format::fp_levels(bits)),
             Self::Integer => Some(uniform::integer_levels(bits)),
             Self::Iq4Nl => Some(IQ4_NL_LEVELS.to_vec()),
-            Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } => None,
+            Self::Lloyd | Self::KmeansRow | Self::EntropyConstrained { .. } | Self::Vectors(_) => None,
         }
     }
 
@@ -105,41 +113,12 @@ pub struct Recipe {
     pub group: GroupLength,
     /// How a scale is chosen; `None` where levels are in the unit of the samples and no scale is stored.
     pub scale: Option<ScaleRule>,
-    /// Whether scales are quantized in their turn.
-    pub double_quant: bool,
-    /// Whether scales are rounded to f16, and integers are whole ones: what blocks of llama.cpp hold.
-    pub half_scales: bool,
+    /// In which numbers scales are stored. Beside f16 scales integers are whole ones, as in blocks of llama.cpp.
+    pub scale_storage: ScaleStorage,
     /// What every group chooses among, instead of having a scale of its own.
     pub switch: Option<Switch>,
     /// Which samples are kept exact beside the codes.
     pub outliers: Option<OutlierRule>,
-}
-
-/// What every group chooses among: 2^step_bits scales, the *steps*, times 2^shape_bits codebooks, the *shapes*; 1 to 8
-/// bits in all. See [`crate::switched`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Switch {
-    /// log₂ of the number of steps.
-    pub step_bits: u8,
-    /// log₂ of the number of shapes.
-    pub shape_bits: u8,
-}
-
-impl Switch {
-    /// Scales of the matrix.
-    pub fn step_count(self) -> usize {
-        1 << self.step_bits
-    }
-
-    /// Codebooks of the matrix before they are scaled.
-    pub fn shape_count(self) -> usize {
-        1 << self.shape_bits
-    }
-
-    /// Bits of what a group stores.
-    pub fn selector_width(self) -> BitWidth {
-        BitWidth::new(u32::from(self.step_bits + self.shape_bits)).expect("1 to 8 was checked")
-    }
 }
 
 /// Which samples are kept exact.
@@ -177,11 +156,17 @@ impl Recipe {
             "q8_0" => return Ok(Self::ggml(CodebookRule::Integer, 8, ScaleRule::Absmax)),
             _ => {}
         }
+        if let Some(words) = published::words(name) {
+            return words.parse().map_err(|_| RecipeError::UnknownPreset(name.into()));
+        }
         if let Some(bits) = name.strip_prefix(SWITCHED).and_then(|bits| bits.parse().ok()) {
             return Self::switched(bits).ok_or_else(|| RecipeError::UnknownPreset(name.into()));
         }
         if let Some(bits) = name.strip_prefix(ENTROPY_CONSTRAINED).and_then(|bits| bits.parse().ok()) {
             return Self::entropy_constrained(bits);
+        }
+        if let Some(recipe) = Self::vectors(name) {
+            return recipe;
         }
         let unknown = || RecipeError::UnknownPreset(name.into());
         let family = |(rule, prefix, suffix): &(CodebookRule, &str, &str)| {
@@ -203,8 +188,8 @@ impl Recipe {
     }
 
     fn plain(codebook: CodebookRule, bit_width: BitWidth, group: GroupLength) -> Self {
-        let (scale, switch, outliers) = (None, None, None);
-        Self { codebook, bit_width, group, scale, double_quant: false, half_scales: false, switch, outliers }
+        let (scale, scale_storage, switch, outliers) = (None, ScaleStorage::F32, None, None);
+        Self { codebook, bit_width, group, scale, scale_storage, switch, outliers }
     }
 
     /// Groups of 16 that choose among 16 steps times 8 shapes, or times 4 below 4 bits, where a group has less to tell:
@@ -231,7 +216,7 @@ impl Recipe {
     fn ggml(codebook: CodebookRule, bits: u32, rule: ScaleRule) -> Self {
         let bit_width = BitWidth::new(bits).expect("4 or 8");
         let group = GroupLength::Samples(GGML_BLOCK_LEN);
-        Self { scale: Some(rule), half_scales: true, ..Self::plain(codebook, bit_width, group) }
+        Self { scale: Some(rule), scale_storage: ScaleStorage::F16, ..Self::plain(codebook, bit_width, group) }
     }
 
     /// The same with another bit width; where codes are entropy coded, with that entropy.
@@ -239,6 +224,7 @@ impl Recipe {
         if !(2..=8).contains(&bits) {
             return Err(RecipeError::BitsOutOfRange(bits));
         }
+        self.refuse_vectors()?;
         if self.codebook.is_entropy_coded() {
             let Self { codebook, bit_width, .. } = Self::entropy_constrained(bits.into())?;
             return Ok(Self { codebook, bit_width, ..self });
@@ -250,12 +236,13 @@ impl Recipe {
         Ok(self)
     }
 
-    /// The same with other groups. A designed codebook gains absmax scales when a scale is shared by less than what
+    /// The same with other groups. A designed codebook gains searched scales when a scale is shared by less than what
     /// shares the codebook, and loses them otherwise.
     pub fn with_group(mut self, group: GroupLength) -> Result<Self, RecipeError> {
         if group == GroupLength::Samples(0) {
             return Err(RecipeError::EmptyGroup);
         }
+        self.refuse_vectors()?;
         if self.switch.is_some() && !matches!(group, GroupLength::Samples(_)) {
             let why = "groups that choose a step are runs of samples; use a group such as 16";
             return Err(RecipeError::NoSwitch { name: self.family_name(), why });
@@ -269,7 +256,7 @@ impl Recipe {
         }
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
-            self.scale = self.needs_scales().then_some(ScaleRule::Absmax);
+            self.scale = self.needs_scales().then_some(ScaleRule::SignedSearch);
         }
         Ok(self)
     }
@@ -282,23 +269,35 @@ impl Recipe {
     }
 
     /// The same with scales quantized in their turn.
-    pub fn with_double_quant(mut self) -> Result<Self, RecipeError> {
+    pub fn with_double_quant(self) -> Result<Self, RecipeError> {
+        self.with_scale_storage(ScaleStorage::Double)
+    }
+
+    /// The same with scales stored in other numbers.
+    pub fn with_scale_storage(mut self, storage: ScaleStorage) -> Result<Self, RecipeError> {
         self.refuse_without_scales()?;
-        if self.half_scales {
+        if self.is_ggml_block() && storage != ScaleStorage::F16 {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
-        self.double_quant = true;
+        self.scale_storage = storage;
         Ok(self)
+    }
+
+    /// Whether it is what a block of llama.cpp holds, but for the group.
+    fn is_ggml_block(&self) -> bool {
+        let is_ggml = matches!(self.codebook, CodebookRule::Integer | CodebookRule::Iq4Nl);
+        is_ggml && self.scale_storage == ScaleStorage::F16
     }
 
     /// The same with groups that choose among 2^`step_bits` scales times 2^`shape_bits` codebooks.
     pub fn with_switch(mut self, step_bits: u32, shape_bits: u32) -> Result<Self, RecipeError> {
+        self.refuse_vectors()?;
         let refuse = |why| Err(RecipeError::NoSwitch { name: self.family_name(), why });
         if !(1..=8).contains(&step_bits.saturating_add(shape_bits)) {
             return Err(RecipeError::SwitchBits { step_bits, shape_bits });
         }
         let is_its_own = self.codebook == CodebookRule::KmeansRow || self.codebook.is_entropy_coded();
-        if is_its_own || self.half_scales || self.double_quant {
+        if is_its_own || self.scale_storage != ScaleStorage::F32 {
             return refuse("has scales or codebooks of its own; steps are for nf, fp, int, lloyd and switched");
         }
         if self.codebook.is_fixed() && shape_bits > 0 {
@@ -318,7 +317,7 @@ impl Recipe {
         if !(1e-6..=0.1).contains(&fraction) {
             return Err(RecipeError::OutlierFraction(fraction.to_string()));
         }
-        if self.half_scales {
+        if self.is_ggml_block() {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
         self.outliers = Some(OutlierRule { per_million: (fraction * 1e6).round() as u32, by_sensitivity });
@@ -328,10 +327,11 @@ impl Recipe {
     /// Whether what is stored is codes, levels and at most one f32, f16 or doubly quantized scale for each group: all
     /// that formats of other programs can hold.
     pub fn is_plain(&self) -> bool {
-        self.switch.is_none() && self.outliers.is_none()
+        self.switch.is_none() && self.outliers.is_none() && self.codebook.vectors().is_none()
     }
 
     fn refuse_without_scales(&self) -> Result<(), RecipeError> {
+        self.refuse_vectors()?;
         match (self.needs_scales(), self.codebook.is_entropy_coded()) {
             (true, _) => Ok(()),
             (false, true) => Err(RecipeError::NoGroups { name: self.family_name() }),
@@ -354,7 +354,7 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
-        if self.half_scales && self.codebook == CodebookRule::Integer && [4, 8].contains(&self.bit_width.bits()) {
+        if self.is_ggml_block() && self.codebook == CodebookRule::Integer && [4, 8].contains(&self.bit_width.bits()) {
             return format!("q{}_0", self.bit_width.bits());
         }
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
@@ -362,6 +362,9 @@ impl Recipe {
         }
         if let CodebookRule::EntropyConstrained { rate } = self.codebook {
             return format!("{ENTROPY_CONSTRAINED}{}", f64::from(rate) / 100.0);
+        }
+        if let CodebookRule::Vectors(rule) = self.codebook {
+            return rule.to_string();
         }
         let (_, prefix, suffix) =
             CodebookRule::ALL.iter().find(|(rule, ..)| *rule == self.codebook).expect("every rule is listed");
@@ -377,7 +380,7 @@ impl Recipe {
     pub fn fixed_codebooks(&self) -> Option<Codebooks> {
         let group_len = if let GroupLength::Samples(n) = self.group { n } else { 0 };
         let mut levels = self.codebook.fixed_levels(self.bit_width, group_len)?;
-        if self.half_scales && self.codebook == CodebookRule::Integer {
+        if self.is_ggml_block() && self.codebook == CodebookRule::Integer {
             // Whole numbers: an f16 scale times one of them is exact in f32, as in the runtime.
             let half = (levels.len() / 2) as f32;
             levels = (0..levels.len()).map(|code| code as f32 - half).collect();

@@ -3,6 +3,7 @@
 //! [`Reference`] is itself a [`Backend`], so the conformance suite can be run on it and a caller can use it anywhere.
 
 mod switched;
+mod vectors;
 
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
@@ -17,6 +18,7 @@ use crate::tensor::{Matrix, NotFinite, Samples, flush};
 use crate::transform::{Blocks, Hadamard};
 
 pub use switched::{decode_switched, encode_switched};
+pub use vectors::{decode_vectors, encode_vectors};
 
 /// The scalar backend.
 #[derive(Clone, Copy, Debug, Default)]

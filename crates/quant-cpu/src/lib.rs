@@ -14,9 +14,11 @@ mod cell_statistics;
 mod codes;
 mod decode;
 mod decode_switched;
+mod decode_vectors;
 mod distortion;
 mod encode;
 mod encode_switched;
+mod encode_vectors;
 mod encode_with_feedback;
 mod first_not_finite;
 mod fit_rows;
@@ -42,6 +44,7 @@ use quant_core::scale::ScaleSearch;
 use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
+use quant_core::vectors::VectorEncoding;
 use std::convert::Infallible;
 
 pub use level::SimdLevel;
@@ -228,6 +231,26 @@ impl Backend for Cpu {
         samples: &mut SamplesMut<'_>,
     ) -> Result<(), Infallible> {
         decode_switched::decode_switched(self, packed, selectors, encoding, samples);
+        Ok(())
+    }
+
+    fn encode_vectors(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &VectorEncoding<'_>,
+        packed: &mut [u8],
+    ) -> Result<(), Infallible> {
+        encode_vectors::encode_vectors(self, matrix, encoding, packed);
+        Ok(())
+    }
+
+    fn decode_vectors(
+        &self,
+        packed: &[u8],
+        encoding: &VectorEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), Infallible> {
+        decode_vectors::decode_vectors(self, packed, encoding, samples);
         Ok(())
     }
 

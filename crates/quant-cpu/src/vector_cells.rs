@@ -28,7 +28,7 @@ const TILE_POINTS_MIN: usize = 4096;
 const TILES_MAX: usize = 64;
 
 /// Codevectors in groups, coordinate after coordinate, the last group filled up with some that are never nearest.
-struct Groups {
+pub(crate) struct Groups {
     dimension: usize,
     /// `GROUP` values for each coordinate of each group.
     values: Vec<f32>,
@@ -40,7 +40,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(level: Level, codevectors: Points<'_>) -> Self {
+    pub(crate) fn new(level: Level, codevectors: Points<'_>) -> Self {
         let dimension = codevectors.dimension();
         let group_count = codevectors.len().div_ceil(GROUP);
         let mut groups = Self {
@@ -199,7 +199,13 @@ fn checked(level: Level, points: Points<'_>, codevectors: Points<'_>, codes: &[u
 
 /// Encodes points block by block and tells each block's first place and codes.
 #[inline(always)]
-fn encode(level: Level, groups: &Groups, samples: &[f32], codes: &mut [u32], mut then: impl FnMut(usize, &[u32])) {
+pub(crate) fn encode(
+    level: Level,
+    groups: &Groups,
+    samples: &[f32],
+    codes: &mut [u32],
+    mut then: impl FnMut(usize, &[u32]),
+) {
     let mut block = Block::new(groups);
     level.vectorize(
         #[inline(always)]

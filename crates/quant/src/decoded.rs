@@ -1,7 +1,10 @@
-//! Any checkpoint as plain weights: native and bitsandbytes tensors are decoded, all others taken as they are.
+//! Any checkpoint as plain weights: native, bitsandbytes, SqueezeLLM and any-precision tensors are decoded, all others
+//! taken as they are.
 
 mod find;
+mod lut_b;
 mod native;
+mod row_tables;
 
 use std::path::Path;
 
@@ -47,6 +50,8 @@ enum Form {
     Plain(usize),
     Native { tensor: Box<QuantizedTensor>, pieces: Vec<usize> },
     Bitsandbytes(Box<BitsandbytesState>),
+    RowTables(Box<row_tables::RowTables>),
+    Tiles(lut_b::Tiles),
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +80,8 @@ impl DecodedCheckpoint {
         let mut finder = Finder::new(&checkpoint);
         let mut tensors = finder.native()?;
         tensors.extend(finder.bitsandbytes()?);
+        tensors.extend(finder.row_tables()?);
+        tensors.extend(finder.lut_b()?);
         tensors.extend(finder.plain());
         tensors.sort_by_key(|t| (t.shard, t.main_tensor()));
         Ok(Self { checkpoint, tensors })
@@ -99,6 +106,8 @@ impl DecodedCheckpoint {
                 native::read(self, tensor, description, pieces, dtype, device)
             }
             Form::Bitsandbytes(state) => self.read_bitsandbytes(tensor, state, dtype, device),
+            Form::RowTables(form) => row_tables::read(self, tensor, form, dtype),
+            Form::Tiles(tiles) => lut_b::read(self, tensor, tiles, dtype),
         }
     }
 
@@ -196,6 +205,8 @@ impl DecodedTensor {
             Form::Plain(stored) => *stored,
             Form::Native { pieces, .. } => pieces[0],
             Form::Bitsandbytes(state) => state.codes,
+            Form::RowTables(form) => form.codes,
+            Form::Tiles(tiles) => tiles.codes,
         }
     }
 

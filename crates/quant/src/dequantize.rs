@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::files::{FilePlan, OutputFiles, single_name};
 use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Piece, Target, dense, gguf};
+use crate::outputs::{Piece, Target, any_precision, dense, gguf, lut_b};
 use crate::partial::{Identity, Partial};
 use crate::places::{normalised, refuse_collisions, refuse_to_lose};
 
@@ -116,11 +116,13 @@ fn gguf_files(
 fn refuse_foreign_method(input: &DecodedCheckpoint) -> Result<(), Error> {
     let config = input.checkpoint().config().and_then(|c| c.get("quantization_config"));
     let Some(method) = config.map(|c| c["quant_method"].as_str().unwrap_or("unnamed")) else { return Ok(()) };
-    if method == "bitsandbytes" {
+    if method == "bitsandbytes" || config.is_some_and(|c| c["format"] == lut_b::FORMAT) {
         return Ok(());
     }
     let path = input.checkpoint().path().display();
-    Err(Error::refused(format!("{path}: quantized by method {method}; native and bitsandbytes can be decoded")))
+    Err(Error::refused(format!(
+        "{path}: quantized by method {method}; native files, bitsandbytes, SqueezeLLM, any-precision and LUT-B can be decoded"
+    )))
 }
 
 fn decoded_dtype(tensor: &DecodedTensor, asked: Option<Dtype>) -> Dtype {
@@ -144,9 +146,11 @@ fn files(input: &DecodedCheckpoint, output: &Path, dtype: Option<Dtype>) -> Resu
     let mut files = OutputFiles::new(plans, &pieces, single_name(checkpoint, output)?)?;
     if checkpoint.source() == Source::Folder {
         files.carry(checkpoint.side_files());
-        if let Some(config) = checkpoint.config().filter(|c| c.get("quantization_config").is_some()) {
+        let keys = ["quantization_config", any_precision::CONFIG_KEY];
+        if let Some(config) = checkpoint.config().filter(|c| keys.iter().any(|key| c.get(key).is_some())) {
             let mut config = config.clone();
-            config.as_object_mut().expect("it has a key").shift_remove("quantization_config");
+            let object = config.as_object_mut().expect("it has a key");
+            keys.iter().for_each(|key| drop(object.shift_remove(*key)));
             files.replace_config(&config);
         }
     }

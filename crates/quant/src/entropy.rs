@@ -2,7 +2,7 @@
 //!
 //! A finished native file is coded once more: how many words codes take is known only when they are there, and a file
 //! begins with the places of all its tensors. Codes go through a spool file, so that no more than some chunks are held.
-//! One model for each tensor; chunks of whole rows are coded by themselves, so that they can be decoded side by side.
+//! One model for each matrix; chunks of whole rows are coded by themselves, so that they can be decoded side by side.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +16,7 @@ use quant_core::entropy_coding::{CodeModel, EntropyCodingError};
 use crate::checkpoint::layout::SafetensorsLayout;
 use crate::checkpoint::{Checkpoint, StoredDtype};
 use crate::error::Error;
+use crate::outputs::Piece;
 use crate::outputs::manifest::{Entropy, KEY, Manifest, QuantizedTensor};
 use crate::outputs::native::{CHUNK_LEN_MAX, CHUNKS, CODES, FREQUENCIES, WORDS, stored_pieces};
 
@@ -78,10 +79,13 @@ pub(crate) fn recode(
     Ok(lens)
 }
 
+fn pieces(name: &str, tensor: &QuantizedTensor) -> Vec<Piece> {
+    stored_pieces(name, tensor).expect("it describes what was just written")
+}
+
 /// Bytes of all pieces of a tensor.
 fn stored_len(name: &str, tensor: &QuantizedTensor) -> u64 {
-    let pieces = stored_pieces(name, tensor).expect("it describes what was just written");
-    pieces.iter().map(|piece| piece.byte_len() as u64).sum()
+    pieces(name, tensor).iter().map(|piece| piece.byte_len() as u64).sum()
 }
 
 /// Names what took the place of the codes of tensors `coded` in the index of a folder's files.
@@ -129,27 +133,26 @@ fn code_tensor(
     let bit_width = tensor.bit_width().expect("a recipe has 2 to 8 bits");
     let rows = Rows { columns: tensor.columns, bit_width, row_len: bit_width.row_len_bytes(tensor.columns) };
     let chunk_len = CHUNK_LEN.div_ceil(tensor.columns.max(1));
-    let all: Vec<Range<usize>> = (0..tensor.matrix_count)
-        .flat_map(|matrix| {
-            chunk_rows(tensor.rows, chunk_len)
-                .map(move |r| matrix * tensor.rows + r.start..matrix * tensor.rows + r.end)
-        })
-        .collect();
-    let counts = in_parallel(&all, threads, |range| rows.counts(&packed, range.clone()));
-    let mut total = vec![0u64; bit_width.level_count()];
-    counts.iter().for_each(|counts| total.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n));
-    let model = CodeModel::of_counts(&total).expect("8 bits at most");
-    let (mut chunks, mut word_count) = (Vec::new(), 0);
-    for some in all.chunks(8 * threads) {
-        for words in in_parallel(some, threads, |range| model.encode(&rows.codes(&packed, range.clone()))) {
-            word_count += words.len();
-            chunks.push(u32::try_from(words.len()).expect("a chunk has some ten thousand codes"));
-            write(&words)?;
+    let (mut chunks, mut frequencies, mut word_count) = (Vec::new(), Vec::new(), 0);
+    for matrix in 0..tensor.matrix_count {
+        let first = matrix * tensor.rows;
+        let all: Vec<_> = chunk_rows(tensor.rows, chunk_len).map(|r| first + r.start..first + r.end).collect();
+        let counts = in_parallel(&all, threads, |range| rows.counts(&packed, range.clone()));
+        let mut total = vec![0u64; bit_width.level_count()];
+        counts.iter().for_each(|counts| total.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n));
+        let model = CodeModel::of_counts(&total).expect("8 bits at most");
+        frequencies.extend_from_slice(model.frequencies());
+        for some in all.chunks(8 * threads) {
+            for words in in_parallel(some, threads, |range| model.encode(&rows.codes(&packed, range.clone()))) {
+                word_count += words.len();
+                chunks.push(u32::try_from(words.len()).expect("a chunk has some ten thousand codes"));
+                write(&words)?;
+            }
         }
     }
     let entropy = Entropy { chunk_rows: chunk_len, word_count };
     let place = begin..begin + 4 * word_count as u64;
-    Ok(Coded { entropy, chunks, frequencies: model.frequencies().to_vec(), place })
+    Ok(Coded { entropy, chunks, frequencies, place })
 }
 
 /// How rows of codes are packed.
@@ -209,11 +212,15 @@ fn write_file(
             None => drop(add(&entry.name, dtype, &entry.shape, Source::Stored(index))?),
             Some(made) => {
                 let stem = entry.name.trim_end_matches(CODES);
-                let numbers = [(WORDS, made.entropy.word_count, Source::Spool(made.place.clone()))];
-                let tables = [(CHUNKS, &made.chunks), (FREQUENCIES, &made.frequencies)];
-                let tables = tables.map(|(part, values)| (part, values.len(), Source::Numbers(values)));
-                for (part, len, source) in numbers.into_iter().chain(tables) {
-                    add(&format!("{stem}{part}"), safetensors::Dtype::U32, &[len], source)?;
+                let name = stem.trim_end_matches('.');
+                for piece in pieces(name, &manifest.tensors[name]) {
+                    let source = match piece.name.strip_prefix(stem) {
+                        Some(WORDS) => Source::Spool(made.place.clone()),
+                        Some(CHUNKS) => Source::Numbers(&made.chunks),
+                        Some(FREQUENCIES) => Source::Numbers(&made.frequencies),
+                        _ => continue,
+                    };
+                    add(&piece.name, piece.dtype, &piece.shape, source)?;
                 }
             }
         }
@@ -266,19 +273,20 @@ pub(crate) fn packed_codes(
     threads: usize,
 ) -> Result<Vec<u8>, EntropyCodingError> {
     let bit_width = tensor.bit_width().expect("checked when opened");
-    let model = CodeModel::of_frequencies(frequencies.to_vec())?;
-    let ranges = (0..tensor.matrix_count).flat_map(|_| chunk_rows(tensor.rows, entropy.chunk_rows));
+    let models = frequencies.chunks_exact(bit_width.level_count()).map(|f| CodeModel::of_frequencies(f.to_vec()));
+    let models = models.collect::<Result<Vec<_>, _>>()?;
+    let of_matrix = |model| chunk_rows(tensor.rows, entropy.chunk_rows).map(move |rows| (model, rows));
     let (mut parts, mut rest) = (Vec::new(), words);
-    for (rows, &len) in ranges.zip(chunks) {
+    for ((model, rows), &len) in models.iter().flat_map(of_matrix).zip(chunks) {
         let (part, after) = rest.split_at_checked(len as usize).ok_or(EntropyCodingError::Damaged)?;
-        parts.push((rows.len(), part));
+        parts.push((model, rows.len(), part));
         rest = after;
     }
     if !rest.is_empty() {
         return Err(EntropyCodingError::Damaged);
     }
     let row_len = bit_width.row_len_bytes(tensor.columns);
-    let unpack = |(rows, words): &(usize, &[u32])| {
+    let unpack = |(model, rows, words): &(&CodeModel, usize, &[u32])| {
         let codes = model.decode(words.to_vec(), rows * tensor.columns)?;
         let codes: Vec<u8> = codes.into_iter().map(|code| code as u8).collect();
         let mut packed = vec![0; rows * row_len];

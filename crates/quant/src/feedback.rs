@@ -51,6 +51,16 @@ pub struct OutputError {
     pub nearest: f64,
     /// As written, with error feedback.
     pub fed_back: f64,
+    /// Matrices rounded in the other order, since the one asked for would have lost more than nearest levels do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reordered: u32,
+    /// Matrices left at their nearest levels, since either order would have lost more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_nearest: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl ErrorFeedback {
@@ -71,15 +81,8 @@ impl ErrorFeedback {
         64 * columns.max().unwrap_or(0).pow(2)
     }
 
-    /// What to round the matrices of `entry` with.
-    fn feedback(
-        &self,
-        checkpoint: &Checkpoint,
-        entry: &TensorEntry,
-        columns: usize,
-    ) -> Result<(Feedback, Dense), Error> {
-        let file = checkpoint.shards()[entry.shard].path.display();
-        let refuse = |why: String| Error::refused(format!("{file}: tensor \"{}\": {why}", entry.name));
+    /// Second moments of the inputs that `entry` multiplies.
+    fn moment(&self, refuse: &dyn Fn(String) -> Error, entry: &TensorEntry, columns: usize) -> Result<Dense, Error> {
         let moment = self.moments.moment(&entry.name)?;
         let moment = moment.ok_or_else(|| {
             refuse("the calibration has no moments of its inputs; leave it dense with --exclude".into())
@@ -88,11 +91,11 @@ impl ErrorFeedback {
             let width = moment.rows();
             return Err(refuse(format!("has {columns} input channels; the calibration saw {width}")));
         }
-        let feedback = self.moments.feedback(&moment, self.damping, self.activation_order);
-        Ok((feedback.map_err(|error| refuse(error.to_string()))?, moment))
+        Ok(moment)
     }
 
-    /// Replaces the codes of `quantized`, made of `matrix`, by ones that make up for each other's errors.
+    /// Replaces the codes of `quantized`, made of `matrix`, by ones that make up for each other's errors: in the order asked
+    /// for, in the other one where that would lose more than nearest levels, and not at all where both would.
     pub(crate) fn apply<B: Backend>(
         &self,
         backend: &B,
@@ -101,17 +104,33 @@ impl ErrorFeedback {
         matrix: Matrix<'_>,
         quantized: &mut Quantized,
     ) -> Result<OutputError, Error> {
-        let (feedback, moment) = self.feedback(checkpoint, entry, matrix.columns())?;
+        let file = checkpoint.shards()[entry.shard].path.display();
+        let refuse = |why: String| Error::refused(format!("{file}: tensor \"{}\": {why}", entry.name));
+        let moment = self.moment(&refuse, entry, matrix.columns())?;
         let failed = |e: B::Fault| fault(backend, &e);
         let nearest = self.loss(backend, matrix, quantized, &moment).map_err(failed)?;
-        let mut packed = vec![0; quantized.packed.len()];
-        backend.encode_with_feedback(matrix, &quantized.encoding(), &feedback, &mut packed).map_err(failed)?;
-        quantized.distortion = backend.distortion(matrix, &quantized.encoding(), &packed).map_err(failed)?;
-        quantized.packed = packed;
-        // It was measured on codes that are gone.
-        quantized.weighted = None;
-        let fed_back = self.loss(backend, matrix, quantized, &moment).map_err(failed)?;
-        Ok(OutputError { nearest, fed_back })
+        let at_nearest = OutputError { nearest, fed_back: nearest, left_nearest: 1, ..Default::default() };
+        if nearest == 0.0 {
+            return Ok(at_nearest);
+        }
+        let plain = std::mem::take(&mut quantized.packed);
+        for (reordered, activation_order) in [(0, self.activation_order), (1, !self.activation_order)] {
+            let feedback = self.moments.feedback(&moment, self.damping, activation_order);
+            let feedback = feedback.map_err(|error| refuse(error.to_string()))?;
+            let mut packed = vec![0; plain.len()];
+            backend.encode_with_feedback(matrix, &quantized.encoding(), &feedback, &mut packed).map_err(failed)?;
+            quantized.packed = packed;
+            let fed_back = self.loss(backend, matrix, quantized, &moment).map_err(failed)?;
+            if fed_back < nearest {
+                let distortion = backend.distortion(matrix, &quantized.encoding(), &quantized.packed);
+                quantized.distortion = distortion.map_err(failed)?;
+                // It was measured on codes that are gone.
+                quantized.weighted = None;
+                return Ok(OutputError { nearest, fed_back, reordered, left_nearest: 0 });
+            }
+        }
+        quantized.packed = plain;
+        Ok(at_nearest)
     }
 
     /// tr((W − Ŵ)·H·(W − Ŵ)ᵀ), some rows at a time.
@@ -139,5 +158,7 @@ impl std::ops::AddAssign for OutputError {
     fn add_assign(&mut self, other: Self) {
         self.nearest += other.nearest;
         self.fed_back += other.fed_back;
+        self.reordered += other.reordered;
+        self.left_nearest += other.left_nearest;
     }
 }

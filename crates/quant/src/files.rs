@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, Source, StoredDtype};
 use crate::error::Error;
 use crate::outputs::bitsandbytes::{TIED_HEADS, TRANSPOSED_KEY};
 use crate::outputs::manifest::{KEY, Manifest, QuantizedTensor};
-use crate::outputs::{Piece, Subject, Target, bitsandbytes, dense, gguf};
+use crate::outputs::{Piece, Subject, Target, any_precision, bitsandbytes, dense, gguf, lut_b};
 use crate::pipeline::Options;
 use crate::plan::{Action, Plan};
 
@@ -99,6 +99,13 @@ impl OutputFiles {
         let mut files = Self::new(plans, &all_pieces(checkpoint, plan, options), single)?;
         if checkpoint.source() == Source::Folder {
             files.carried = checkpoint.side_files().to_vec();
+        }
+        if options.target == Target::AnyPrecision {
+            files.replace_config(&any_precision::config(checkpoint, plan, &options.recipe)?);
+        }
+        if options.target == Target::LutB {
+            let config = checkpoint.config().expect("the target was checked to have one");
+            files.replace_config(&lut_b::config(config, dense_modules(checkpoint, plan)));
         }
         if options.target == Target::Bitsandbytes {
             let config = checkpoint.config().expect("the target was checked to have one");
@@ -341,6 +348,9 @@ fn metadata(checkpoint: &Checkpoint, plan: &Plan, options: &Options, shard: usiz
             if !transposed.is_empty() {
                 metadata.insert(TRANSPOSED_KEY.into(), serde_json::to_string(&transposed).expect("plain data"));
             }
+        }
+        Target::SqueezeLlm | Target::AnyPrecision | Target::LutB => {
+            metadata.insert("format".into(), "pt".into());
         }
         Target::Dense { .. } | Target::Gguf => {}
         Target::Native => {

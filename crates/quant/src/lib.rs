@@ -12,6 +12,7 @@
 
 pub mod checkpoint;
 pub mod compare;
+mod conflicts;
 pub mod decoded;
 pub mod dequantize;
 pub mod device;

@@ -10,7 +10,7 @@ use crate::pipeline::Options;
 /// leave out add 1 ×, and 5 × with weights. Error feedback adds its moments.
 pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint, options: &Options) -> u64 {
     let weights = checkpoint.tensors().iter().map(|t| t.shape.iter().product::<usize>() as u64).max();
-    let mut recipes = options.exceptions.values().chain([&options.recipe]);
+    let mut recipes = options.recipes();
     let tensors_as_f32 = match (&options.sensitivities, recipes.any(|r| r.outliers.is_some())) {
         (None, false) => 3,
         (None, true) => 4,

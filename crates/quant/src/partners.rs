@@ -16,6 +16,7 @@ use quant_core::scale::ScaleSearch;
 use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
+use quant_core::vectors::VectorEncoding;
 use quant_cpu::Cpu;
 use quant_gpu::{Gpu, GpuError};
 
@@ -185,7 +186,7 @@ impl Backend for Partners {
         Ok(certain(self.cpu.fit_rows(matrix, normalisation, weights, level_count)))
     }
 
-    // No kernels for these two on GPUs yet.
+    // No kernels for these four on GPUs yet.
 
     fn encode_switched(
         &self,
@@ -207,6 +208,26 @@ impl Backend for Partners {
         samples: &mut SamplesMut<'_>,
     ) -> Result<(), GpuError> {
         certain(self.cpu.decode_switched(packed, selectors, encoding, samples));
+        Ok(())
+    }
+
+    fn encode_vectors(
+        &self,
+        matrix: Matrix<'_>,
+        encoding: &VectorEncoding<'_>,
+        packed: &mut [u8],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.encode_vectors(matrix, encoding, packed));
+        Ok(())
+    }
+
+    fn decode_vectors(
+        &self,
+        packed: &[u8],
+        encoding: &VectorEncoding<'_>,
+        samples: &mut SamplesMut<'_>,
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.decode_vectors(packed, encoding, samples));
         Ok(())
     }
 

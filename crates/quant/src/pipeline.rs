@@ -73,6 +73,11 @@ impl Options {
         self.exceptions.get(name).unwrap_or(&self.recipe)
     }
 
+    /// Every recipe that some tensor may get.
+    pub(crate) fn recipes(&self) -> impl Iterator<Item = &Recipe> {
+        self.exceptions.values().chain([&self.recipe])
+    }
+
     /// The recipe in words, for reports.
     pub fn recipe_text(&self) -> String {
         let plan = match self.exceptions.len() {
@@ -91,8 +96,7 @@ impl Options {
 
     /// Whether codes are coded to their entropy: where it was asked for, or a recipe is meant for it.
     pub fn codes_entropy(&self) -> bool {
-        let mut recipes = self.exceptions.values().chain([&self.recipe]);
-        self.target == Target::Native && (self.entropy || recipes.any(|r| r.codebook.is_entropy_coded()))
+        self.target == Target::Native && (self.entropy || self.recipes().any(|r| r.codebook.is_entropy_coded()))
     }
 }
 
@@ -152,16 +156,7 @@ pub fn dry_run(checkpoint: &Checkpoint, options: &Options) -> Result<DryRun, Err
 }
 
 fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan, Error> {
-    if options.entropy && options.target != Target::Native {
-        return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
-    }
-    let mut recipes = options.exceptions.values().chain([&options.recipe]);
-    let has_no_levels = |r: &Recipe| r.switch.is_some() || r.outliers.is_some() || r.codebook.is_entropy_coded();
-    if options.error_feedback.is_some() && recipes.any(has_no_levels) {
-        let why = "--error-feedback rounds to the levels of one codebook; groups that choose, weights kept exact and cells \
-                   of a given entropy have no place in it";
-        return Err(Error::refused(why));
-    }
+    crate::conflicts::refuse(options)?;
     crate::plan::refuse_quantized(checkpoint)?;
     crate::transformed::refuse_foreign_target(checkpoint, &options.target)?;
     let plan = Plan::new(checkpoint, options)?;

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::outputs::dense::plain_dtype;
 use crate::outputs::hugging_face::{Conversion, has_heads};
 use crate::outputs::manifest::KEY;
-use crate::outputs::{Subject, Target};
+use crate::outputs::{Subject, Target, lut_b, row_tables};
 use crate::pipeline::Options;
 
 /// The matrices of a tensor that is quantized.
@@ -57,6 +57,9 @@ impl Plan {
         selection.check_used(tensors.iter().map(|t| t.name.as_str()))?;
         target.check_recipe(checkpoint, &options.recipe)?;
         check_exceptions(checkpoint, options)?;
+        if *target == Target::LutB {
+            lut_b::check_options(options)?;
+        }
         let conv1d = has_conv1d_weights(tensors);
         let actions: Vec<Action> = tensors.iter().map(|t| action(t, options, conv1d)).collect();
         let mut plan = Self { actions, conversion: None };
@@ -66,6 +69,7 @@ impl Plan {
         if *target != Target::Gguf {
             plan.refuse_undecodable(checkpoint)?;
         }
+        row_tables::check_plan(checkpoint, &plan, target)?;
         if options.strict {
             plan.refuse_substitutions(checkpoint)?;
         }
@@ -188,13 +192,12 @@ fn action(entry: &TensorEntry, options: &Options, conv1d: bool) -> Action {
 
 /// Why a tensor that has matrices is better left dense.
 fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, target: &Target) -> Option<String> {
-    if *target == Target::Gguf
-        && let Some(reason) = target.reason_against(&entry.name, matrices, recipe)
-    {
+    let is_foreign = matches!(target, Target::Gguf | Target::LutB) || target.has_row_tables();
+    if is_foreign && let Some(reason) = target.reason_against(&entry.name, matrices, recipe) {
         return Some(reason);
     }
     let planned = match target {
-        Target::Gguf => target.rate_bits(&Subject { entry, matrices: *matrices, recipe }),
+        _ if is_foreign => target.rate_bits(&Subject { entry, matrices: *matrices, recipe }),
         _ => planned_bits(entry, matrices, recipe).total_bits(),
     };
     let dense = 8 * target.carried_len_bytes(entry);
@@ -213,7 +216,8 @@ pub(crate) fn refuse_quantized(checkpoint: &Checkpoint) -> Result<(), Error> {
     let native = checkpoint.shards().iter().any(|s| s.metadata.contains_key(KEY)).then(|| "quant".to_owned());
     let has_state = |t: &TensorEntry| t.name.contains(".quant_state.bitsandbytes__");
     let state = checkpoint.tensors().iter().any(has_state).then(|| "bitsandbytes".to_owned());
-    match native.or(state).or(method) {
+    let tables = checkpoint.tensors().iter().any(|t| t.name.ends_with(".qweight")).then(|| "another tool".to_owned());
+    match native.or(state).or(method).or(tables) {
         None => Ok(()),
         Some(method) => Err(Error::refused(format!(
             "{}: already quantized by {method}; quantize the original, or `quant dequantize` this one first",

@@ -1,7 +1,6 @@
 //! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
 
 use quant_core::backend::Backend;
-use quant_core::entropy_coding::ideal_bits;
 use quant_core::measure::Distortion;
 use quant_core::quantize::{QuantizeError, Quantized, quantize_weighted};
 use quant_core::sensitivity::{WeightedError, Weights};
@@ -10,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{AlignedBytes, Checkpoint};
 use crate::error::Error;
-use crate::feedback::{ErrorFeedback, OutputError};
-use crate::outputs::{Subject, Target, dense, hugging_face};
+use crate::feedback::OutputError;
+use crate::outputs::{Subject, Target, dense, hugging_face, lut_b};
 use crate::pipeline::Options;
 use crate::report::{Sums, TensorReport, hex};
 use crate::transpose::transposed;
@@ -51,8 +50,7 @@ pub(crate) fn quantize_tensor<B: Backend>(
     options: &Options,
     bytes: AlignedBytes,
 ) -> Result<Done, Error> {
-    let feedback = options.error_feedback.as_ref();
-    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, feedback, bytes)?;
+    let (quantized, output_error) = quantize_matrices(backend, checkpoint, subject, weights, Some(options), bytes)?;
     let report = report(subject, &quantized, &options.target);
     let report = TensorReport { method: report.method + &options.suffix(), output_error, ..report };
     let target = &options.target;
@@ -77,13 +75,13 @@ pub(crate) fn fault<B: Backend>(backend: &B, error: &B::Fault) -> Error {
     Error::Device { device: backend.name(), message: error.to_string() }
 }
 
-/// The matrices of a tensor.
+/// The matrices of a tensor; without `options` by the recipe alone.
 pub(crate) fn quantize_matrices<B: Backend>(
     backend: &B,
     checkpoint: &Checkpoint,
     subject: &Subject<'_>,
     weights: Option<&[Weights]>,
-    feedback: Option<&ErrorFeedback>,
+    options: Option<&Options>,
     bytes: AlignedBytes,
 ) -> Result<(Vec<Quantized>, Option<OutputError>), Error> {
     let m = subject.matrices;
@@ -94,15 +92,19 @@ pub(crate) fn quantize_matrices<B: Backend>(
         Some(heads) => hugging_face::in_pairs(&bytes, m.rows, heads),
         None => bytes,
     };
+    let has_tiles = options.is_some_and(|options| options.target == Target::LutB);
+    let bytes = if has_tiles { lut_b::in_tiles(&bytes, m.columns, dtype.byte_len()) } else { bytes };
+    let (rows, columns) = if has_tiles { lut_b::tiles(m.rows, m.columns) } else { (m.rows, m.columns) };
     let matrix_len = m.rows * m.columns * dtype.byte_len();
     let mut output_error: Option<OutputError> = None;
     let quantize_one = |(index, bytes): (usize, &[u8])| {
         let samples = samples(bytes, dtype);
-        let matrix = Matrix::new(samples.view(), m.rows, m.columns).expect("the shape was planned from the entry");
+        let matrix = Matrix::new(samples.view(), rows, columns).expect("the shape was planned from the entry");
         let quantized = quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe);
         let mut quantized = quantized.map_err(|error| match error {
             QuantizeError::NotFinite(found) => {
-                let position = index * m.rows * m.columns + stored_position(subject, found.index);
+                let found_at = if has_tiles { lut_b::position(found.index, m.columns) } else { found.index };
+                let position = index * m.rows * m.columns + stored_position(subject, found_at);
                 Error::NotFinite {
                     file: checkpoint.shards()[subject.entry.shard].path.clone(),
                     tensor: subject.entry.name.clone(),
@@ -112,7 +114,11 @@ pub(crate) fn quantize_matrices<B: Backend>(
             }
             QuantizeError::Fault(error) => fault(backend, &error),
         })?;
-        if let Some(feedback) = feedback {
+        if let Some(round) = options.and_then(|options| options.target.level_rounding()) {
+            let weights = weights.map(|w| &w[index]);
+            quantized.round_levels(backend, matrix, weights, round).map_err(|e| fault(backend, &e))?;
+        }
+        if let Some(feedback) = options.and_then(|options| options.error_feedback.as_ref()) {
             let error = feedback.apply(backend, checkpoint, subject.entry, matrix, &mut quantized)?;
             *output_error.get_or_insert_default() += error;
         }
@@ -171,22 +177,19 @@ fn report(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> Te
         _ => target.rate_bits(subject),
     };
     let mut sums = Sums::of(&distortion, bits, codes_hash(quantized));
+    sums.coded = sums.coded.filter(|_| !distortion.code_counts.is_empty());
     sums.weighted = weighted(quantized).map(|w| (w.squared_error, w.energy));
     let entry = subject.entry;
     TensorReport::quantized(&entry.name, &entry.shape, &entry.dtype.name(), subject.recipe.to_string(), sums)
 }
 
-/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take: all of its matrices share
-/// one table of frequencies.
+/// Bits that are stored for a tensor; of codes that will be entropy coded, what that will take.
 pub(crate) fn stored_bits(subject: &Subject<'_>, quantized: &[Quantized], target: &Target) -> u64 {
     let packed_bits = target.rate_bits(subject);
     if !subject.recipe.codebook.is_entropy_coded() {
         return packed_bits;
     }
-    let side_bits = |q: &Quantized| q.stored_bits().total_bits() - q.stored_bits().code_bits;
-    let coded =
-        ideal_bits(&merged(quantized).code_counts).ceil() as u64 + 32 * subject.recipe.bit_width.level_count() as u64;
-    packed_bits.min(coded + quantized.iter().map(side_bits).sum::<u64>())
+    packed_bits.min(quantized.iter().map(|q| q.entropy_coded_bits().total_bits()).sum())
 }
 
 /// The distortion of all matrices.
@@ -204,12 +207,19 @@ fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {
     })
 }
 
-/// SHA-256 over what decodes to the weights: bit width, shape, levels, scales, codes, selectors, outliers.
+/// SHA-256 over what decodes to the weights: bit width, shape, codevectors, levels, scales, codes, selectors, outliers.
 fn codes_hash(quantized: &[Quantized]) -> String {
     let mut hash = Sha256::new();
     for matrix in quantized {
         for number in [matrix.bit_width.bits(), matrix.grouping.rows(), matrix.grouping.columns()] {
             hash.update((number as u64).to_le_bytes());
+        }
+        if let Some(vectors) = &matrix.vectors {
+            let rule = vectors.rule;
+            let numbers = [rule.dimension(), rule.index_bits(), rule.stages(), rule.parts()];
+            numbers.iter().for_each(|&n| hash.update((n as u64).to_le_bytes()));
+            vectors.codevectors.iter().for_each(|y| hash.update(y.to_le_bytes()));
+            vectors.row_scales.iter().for_each(|s| hash.update(s.to_le_bytes()));
         }
         for value in matrix.codebooks.all_levels().iter().chain(matrix.scales.iter().flatten()) {
             hash.update(value.to_le_bytes());

@@ -12,7 +12,7 @@ use quant_core::scale::ScaleRule;
 use quant_core::tensor::Dtype;
 use tempfile::tempdir;
 
-const PRESETS: [&str; 17] = [
+const PRESETS: [&str; 26] = [
     "nf4",
     "nf3",
     "fp4",
@@ -30,6 +30,15 @@ const PRESETS: [&str; 17] = [
     "sf4",
     "bnf3 group 32 absmax",
     "nf3 group 64 signed-search double-quant outliers 0.02",
+    "any4",
+    "easyquant4",
+    "squeezellm3",
+    "lloyd4 group 32 signed-search double-quant",
+    "nf4 group 32 signed-search f16-scales",
+    "lloyd3 group 16 search e4m3-scales",
+    "iq4_nl",
+    "vq2x7",
+    "vq4x4x2p2 outliers 0.01",
 ];
 const DENSE: Target = Target::Dense { dtype: None };
 
@@ -113,6 +122,7 @@ fn rates_count_everything_that_is_stored() {
         ("int4", false),
         ("switched4", false),
         ("switched3 outliers 0.005", false),
+        ("vq8x3x3p2 outliers 0.005", false),
         ("nf4 outliers 0.001", true),
     ] {
         let output = dir.path().join(format!("{preset}-{double}"));

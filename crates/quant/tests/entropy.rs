@@ -199,3 +199,23 @@ fn damage_to_codes_is_one_clear_error() {
     std::fs::write(&bad, &bytes[..bytes.len() - 4]).unwrap();
     assert!(DecodedCheckpoint::open(&bad).unwrap_err().is_refused_input());
 }
+
+#[test]
+fn unlike_experts_have_frequencies_of_their_own() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("in.safetensors");
+    let mut experts = tensor("mlp.experts.gate_up_proj", Stored::F32, &[2, 256, 256], 7);
+    // Codes of the second are those of a tensor that is nearly all zeros.
+    let second = experts.bytes.len() / 2;
+    experts.bytes[second..].chunks_exact_mut(4).enumerate().filter(|(i, _)| i % 16 > 0).for_each(|(_, x)| x.fill(0));
+    write_safetensors(&input, &[experts]);
+    let report = run(&input, &dir.path().join("out.safetensors"), &options("int4")).unwrap();
+    let packed = run(&input, &dir.path().join("coded.safetensors"), &coded("int4")).unwrap();
+    let shared_entropy = report.totals.entropy_bits.unwrap();
+    // One table for both would take their joint entropy, and scales half a bit.
+    assert!(packed.totals.rate_bits < shared_entropy + 0.5 - 0.3, "{} of {shared_entropy}", packed.totals.rate_bits);
+    assert!(weights(&dir.path().join("out.safetensors")) == weights(&dir.path().join("coded.safetensors")));
+    let opened = Checkpoint::open(&dir.path().join("coded.safetensors")).unwrap();
+    let table = opened.tensors().iter().find(|t| t.name.ends_with("codes.frequencies")).unwrap();
+    assert_eq!(table.shape, [2, 16]);
+}

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{model, options, run, tensor, write_safetensors};
+use common::{header, model, options, run, tensor, with_manifest, with_tensor, write_safetensors};
 use quant::checkpoint::Checkpoint;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
@@ -40,31 +40,6 @@ fn refused<T>(result: Result<T, Error>, parts: &[&str]) {
     assert!(!message.contains('\n') && parts.iter().all(|part| message.contains(part)), "{message}: {parts:?}");
 }
 
-/// The header of a safetensors file, and where its data begins.
-fn header(file: &[u8]) -> (serde_json::Value, usize) {
-    let end = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-    (serde_json::from_slice(&file[8..end]).unwrap(), end)
-}
-
-/// The file with the data of one tensor changed.
-fn with_tensor(file: &[u8], name: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
-    let ((header, data), mut file) = (header(file), file.to_vec());
-    let place = |i: usize| data + header[name]["data_offsets"][i].as_u64().expect(name) as usize;
-    change(&mut file[place(0)..place(1)]);
-    file
-}
-
-/// The file with its manifest changed by replacing one text by another of any length.
-fn with_manifest(file: &[u8], from: &str, to: &str) -> Vec<u8> {
-    let (mut header, data) = header(file);
-    let manifest = header["__metadata__"]["quant.manifest"].as_str().unwrap().to_owned();
-    assert!(manifest.contains(from), "{from} in {manifest}");
-    header["__metadata__"]["quant.manifest"] = manifest.replace(from, to).into();
-    let mut text = header.to_string();
-    text += &" ".repeat(text.len().next_multiple_of(8) - text.len());
-    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &file[data..]].concat()
-}
-
 fn read(path: &Path) -> Result<(), Error> {
     let decoded = DecodedCheckpoint::open(path)?;
     (0..decoded.tensors().len()).try_for_each(|i| decoded.read(i, Float::F32, &device()).map(drop))
@@ -92,7 +67,7 @@ fn damaged_native_files_are_refused_with_file_tensor_and_reason() {
         ("row starts", with_tensor(&file, "a.weight.outliers.rows", many), "row starts of its outliers"),
         ("columns", with_tensor(&file, "a.weight.outliers.columns", far), "columns of the outliers of row"),
         ("values", with_tensor(&file, "a.weight.outliers.values", far), "outlier 0 is not finite"),
-        ("version", with_manifest(&file, "\"version\":2", "\"version\":3"), "reads versions 1 and 2"),
+        ("version", with_manifest(&file, "\"version\":2", "\"version\":4"), "reads versions 1 to 3"),
         ("bits", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":5"), "has shape"),
         ("overflow", with_manifest(&file, "\"step_bits\":4", "\"step_bits\":255"), "contradicts itself"),
         ("count", with_manifest(&file, "\"outlier_count\":61", "\"outlier_count\":60"), "shape"),
@@ -116,7 +91,8 @@ fn damaged_native_files_are_refused_with_file_tensor_and_reason() {
 fn what_readers_of_version_1_know_is_written_as_version_1() {
     let dir = tempdir().unwrap();
     let input = matrix(dir.path());
-    for (recipe, version) in [("nf4", 1), ("kmeans3-row", 1), ("switched4", 2), ("nf4 outliers 0.001", 2)] {
+    for (recipe, version) in [("nf4", 1), ("kmeans3-row", 1), ("switched4", 2), ("nf4 outliers 0.001", 2), ("vq2x4", 3)]
+    {
         let output = dir.path().join(format!("{recipe}.safetensors"));
         run(&input, &output, &options(recipe)).unwrap();
         let (header, _) = header(&std::fs::read(&output).unwrap());

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use super::Quantized;
+use super::{Quantized, vectors};
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
 use crate::codes::code_at;
-use crate::double_quant;
 use crate::grouping::{GroupLength, Grouping};
 use crate::measure::{Distortion, entropy_bits};
 use crate::outliers;
@@ -28,8 +27,10 @@ impl Quantized {
             packed: Vec::new(),
             codebooks,
             scales: None,
-            double_quantized: None,
+            scale_storage: recipe.scale_storage,
+            stored_scales: None,
             switched: None,
+            vectors: None,
             outliers: None,
             distortion: Distortion::empty(recipe.bit_width.level_count()),
             weighted: None,
@@ -49,16 +50,17 @@ impl Quantized {
     /// Bits as stored in the native format.
     pub fn stored_bits(&self) -> StoredBits {
         let scale_count = self.scales.as_ref().map_or(0, Vec::len);
-        let scale_bits = match (&self.double_quantized, &self.switched) {
-            (_, Some(s)) => 8 * s.selectors.len() as u64 + 16 * s.row_scales.len() as u64,
-            (Some(_), None) => double_quant::stored_bits(scale_count),
-            (None, None) => 32 * scale_count as u64,
-        };
-        let codebook_bits = match &self.switched {
-            Some(s) => 16 * (s.shapes.len() + s.steps.len()) as u64,
-            None => 32 * self.codebooks.all_levels().len() as u64,
-        };
         let (rows, columns) = (self.grouping.rows(), self.grouping.columns());
+        let scale_bits = match &self.switched {
+            _ if self.vectors.is_some() => 16 * rows as u64,
+            Some(s) => 8 * s.selectors.len() as u64 + 16 * s.row_scales.len() as u64,
+            None => self.scale_storage.stored_bits(scale_count),
+        };
+        let codebook_bits = match (&self.switched, &self.vectors) {
+            (_, Some(v)) => 16 * v.codevectors.len() as u64,
+            (Some(s), None) => 16 * (s.shapes.len() + s.steps.len()) as u64,
+            (None, None) => 32 * self.codebooks.all_levels().len() as u64,
+        };
         let outlier_bits = |o: &outliers::Outliers| outliers::stored_bits(o.count(), rows, columns, o.dtype);
         StoredBits {
             weight_count: (rows * columns) as u64,
@@ -91,6 +93,10 @@ impl Quantized {
         samples: &mut SamplesMut<'_>,
     ) -> Result<(), B::Fault> {
         let (columns, length) = (self.grouping.columns(), self.grouping.length());
+        if let Some(vectors) = &self.vectors {
+            vectors::decode_rows(self, vectors, backend, rows.clone(), samples)?;
+            return Ok(self.put_outliers_back(rows, samples));
+        }
         let grouping = Grouping::new(rows.len(), columns, length);
         let row_len = self.bit_width.row_len_bytes(columns);
         let packed = &self.packed[rows.start * row_len..rows.end * row_len];
@@ -123,10 +129,13 @@ impl Quantized {
                 backend.decode(packed, &encoding, samples)?;
             }
         }
+        Ok(self.put_outliers_back(rows, samples))
+    }
+
+    fn put_outliers_back(&self, rows: Range<usize>, samples: &mut SamplesMut<'_>) {
         if let Some(outliers) = &self.outliers {
-            outliers.put_back(rows, columns, samples);
+            outliers.put_back(rows, self.grouping.columns(), samples);
         }
-        Ok(())
     }
 
     /// Measures what a decoder sees, outliers put back, against `matrix`; plainly, and under `weights` where there are any.
@@ -150,7 +159,11 @@ impl Quantized {
                 weighted.add(original, &decoded, weights, top * columns);
             }
         }
-        self.count_codes(&mut sums.code_counts);
+        match self.vectors {
+            // Of indices of several codebooks there is no one entropy.
+            Some(_) => sums.code_counts.clear(),
+            None => self.count_codes(&mut sums.code_counts),
+        }
         self.distortion = sums;
         self.weighted = weights.map(|_| weighted);
         Ok(())

@@ -1,5 +1,6 @@
 //! Which levels and scales does a matrix get, where every group has a scale of its own or none?
 
+use super::alternated;
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::design::{Bins, certified, optimal};
@@ -36,12 +37,13 @@ pub(super) fn codebooks_and_scales<B: Backend>(
         };
         return Ok((codebooks, Some(scales)));
     }
-    let mut scales = absmax_scales(backend, matrix, grouping, 1.0)?;
-    let inverse = inverse_scales(&scales);
-    let codebooks = design_scaled(backend, matrix, weights, (grouping, &inverse), recipe)?;
     if rule != ScaleRule::Absmax {
-        scales = search_scales(backend, matrix, grouping, &codebooks, rule)?;
+        let codebooks = alternated::codebooks(backend, matrix, weights, recipe, rule)?;
+        let scales = search_scales(backend, matrix, grouping, &codebooks, rule)?;
+        return Ok((codebooks, Some(scales)));
     }
+    let scales = absmax_scales(backend, matrix, grouping, 1.0)?;
+    let codebooks = design_scaled(backend, matrix, weights, (grouping, &inverse_scales(&scales)), recipe)?;
     Ok((codebooks, Some(scales)))
 }
 
@@ -72,7 +74,7 @@ fn absmax_scales<B: Backend>(
     Ok(scales)
 }
 
-fn search_scales<B: Backend>(
+pub(super) fn search_scales<B: Backend>(
     backend: &B,
     matrix: Matrix<'_>,
     grouping: Grouping,
@@ -82,8 +84,10 @@ fn search_scales<B: Backend>(
     let signed = rule == ScaleRule::SignedSearch;
     let mut scales = vec![0.0; grouping.group_count()];
     if codebooks.count() == 1 {
-        let search = ScaleSearch::new(codebooks, grouping.length(), signed);
-        backend.search_scales(matrix, grouping, &search, &mut scales)?;
+        if level_max(codebooks.levels(0)) > 0.0 {
+            let search = ScaleSearch::new(codebooks, grouping.length(), signed);
+            backend.search_scales(matrix, grouping, &search, &mut scales)?;
+        }
         return Ok(scales);
     }
     let row_grouping = Grouping::new(1, matrix.columns(), grouping.length());
@@ -154,7 +158,7 @@ fn fit_weighted(
     Codebooks::from_levels(level_count, [optimal::fit_levels(&samples, Some(&weights), level_count)])
 }
 
-fn fit_shared(points: &[(f64, f64)], level_count: usize) -> Codebooks {
+pub(super) fn fit_shared(points: &[(f64, f64)], level_count: usize) -> Codebooks {
     if points.is_empty() {
         return Codebooks::from_levels(level_count, [[0.0]]);
     }

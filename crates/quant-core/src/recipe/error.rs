@@ -5,9 +5,22 @@
 pub enum RecipeError {
     /// No such preset.
     #[error(
-        "unknown preset \"{0}\"; presets are nf4, nf3, sf4, bnf4, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, each with 2 to 8 bits, ecsq4.25 and the like with 1 to 6, and iq4_nl, q4_0, q8_0"
+        "unknown preset \"{0}\"; presets are nf4, nf3, sf4, bnf4, fp4, int4, lloyd4, lloyd3, switched4, switched3, kmeans4-row, kmeans3-row, any4, easyquant4, squeezellm4, each with 2 to 8 bits, ecsq4.25 and the like with 1 to 6, vq2x8, vq8x8x2, vq4x8p2 and the like, and iq4_nl, q4_0, q8_0"
     )]
     UnknownPreset(String),
+    /// A codebook of points that there is not.
+    #[error(
+        "unknown preset \"{0}\"; codebooks of points are vqDxB, vqDxBxS or either with pP after it: D 2, 4 or 8 samples a point, B 2 to 12 bits an index, S 1 to 4 codevectors that add up, P 1 to 8 codebooks that take turns"
+    )]
+    VectorName(String),
+    /// What is for codes of single samples.
+    #[error(
+        "{name} codes points and has a scale for each row; it takes no other bits, groups, scales, steps or shapes"
+    )]
+    Vectors {
+        /// The recipe's name.
+        name: String,
+    },
     /// Fewer than 2 or more than 8 bits.
     #[error("{0} bits per code; the allowed range is 2 to 8")]
     BitsOutOfRange(u32),

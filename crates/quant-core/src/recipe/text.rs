@@ -1,8 +1,9 @@
 //! How is a recipe written in one line, and read back?
 
-use super::{CodebookRule, Recipe, RecipeError, Switch};
+use super::{Recipe, RecipeError, Switch};
 use crate::grouping::GroupLength;
 use crate::scale::ScaleRule;
+use crate::scale_storage::ScaleStorage;
 
 impl std::fmt::Display for Recipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,10 +21,11 @@ impl std::fmt::Display for Recipe {
         if let Some(Switch { step_bits, shape_bits }) = self.switch {
             write!(f, " step-bits {step_bits} shape-bits {shape_bits}")?;
         }
-        match (self.double_quant, self.half_scales) {
-            (true, _) => write!(f, " double-quant")?,
-            (false, true) => write!(f, " f16-scales")?,
-            (false, false) => {}
+        match self.scale_storage {
+            ScaleStorage::F32 => {}
+            ScaleStorage::F16 => write!(f, " f16-scales")?,
+            ScaleStorage::E4m3 => write!(f, " e4m3-scales")?,
+            ScaleStorage::Double => write!(f, " double-quant")?,
         }
         match self.outliers {
             None => Ok(()),
@@ -61,11 +63,8 @@ impl std::str::FromStr for Recipe {
                 "search" => recipe.with_scale(ScaleRule::Search)?,
                 "signed-search" => recipe.with_scale(ScaleRule::SignedSearch)?,
                 "double-quant" => recipe.with_double_quant()?,
-                // Of a block of llama.cpp; q4_0 and q8_0 call their codebooks int4 and int8.
-                "f16-scales" if matches!(recipe.codebook, CodebookRule::Integer | CodebookRule::Iq4Nl) => {
-                    recipe.half_scales = true;
-                    recipe
-                }
+                "f16-scales" => recipe.with_scale_storage(ScaleStorage::F16)?,
+                "e4m3-scales" => recipe.with_scale_storage(ScaleStorage::E4m3)?,
                 "step-bits" => {
                     let step_bits = number(next(word)?).ok_or_else(|| refuse(word))?;
                     let shape_bits = match next(word)? {
@@ -120,10 +119,14 @@ mod tests {
         recipes.push(recipe("nf4").with_group(GroupLength::Row).unwrap().with_double_quant().unwrap());
         recipes.push(recipe("nf4").with_group(GroupLength::Samples(32)).unwrap().with_switch(6, 0).unwrap());
         recipes.push(recipe("switched5").with_switch(3, 5).unwrap().with_outliers(0.005, true).unwrap());
+        recipes.push(recipe("nf4").with_scale_storage(ScaleStorage::F16).unwrap().with_outliers(0.01, false).unwrap());
+        recipes.push(recipe("int4").with_scale_storage(ScaleStorage::E4m3).unwrap());
+        recipes.push(recipe("int5").with_scale_storage(ScaleStorage::F16).unwrap());
         recipes.push(recipe("lloyd4").with_outliers(1e-6, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_outliers(0.001, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_bits(3).unwrap());
         recipes.extend(["ecsq4.001", "ecsq5.999", "ecsq1"].map(recipe));
+        recipes.extend(["any4", "any2", "easyquant4", "squeezellm3"].map(recipe));
         recipes.extend((2..=8).map(|bits| recipe("q4_0").with_bits(bits).unwrap()));
         for recipe in recipes {
             assert_eq!(recipe.to_string().parse::<Recipe>(), Ok(recipe), "{recipe}");
@@ -138,6 +141,9 @@ mod tests {
         assert!(refused("nf4 step-bits 9 shape-bits 0").contains("1 to 8"));
         assert!(refused("nf4 by-sensitivity").contains("by-sensitivity"));
         assert!(refused("kmeans4-row step-bits 6 shape-bits 0").contains("scales or codebooks of its own"));
+        for name in ["any", "any9", "any-4", "easyquant", "easyquant1", "squeezellm44", "any4 4"] {
+            assert!(refused(name).contains(name), "{name}: {}", refused(name));
+        }
         assert!(refused("nf4 outliers 0.5").contains("0.1"));
         assert!(refused("bnf4 group row").contains("from 2 to 4096 samples"));
         assert!(refused("ecsq0.5").contains("an entropy of 0.5 bits per code; the allowed range is 1 to 6"));

@@ -30,9 +30,9 @@ fn stored_as(dtype: StoredDtype) -> String {
 
 /// Sorts the stored tensors of a checkpoint into logical ones.
 pub(super) struct Finder<'a> {
-    checkpoint: &'a Checkpoint,
-    by_name: HashMap<&'a str, usize>,
-    taken: HashSet<usize>,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) by_name: HashMap<&'a str, usize>,
+    pub(super) taken: HashSet<usize>,
 }
 
 impl<'a> Finder<'a> {
@@ -41,13 +41,13 @@ impl<'a> Finder<'a> {
         Self { checkpoint, by_name, taken: HashSet::new() }
     }
 
-    fn take(&mut self, name: &str) -> Option<usize> {
+    pub(super) fn take(&mut self, name: &str) -> Option<usize> {
         let index = *self.by_name.get(name)?;
         self.taken.insert(index);
         Some(index)
     }
 
-    fn stored_len(&self, pieces: &[usize]) -> u64 {
+    pub(super) fn stored_len(&self, pieces: &[usize]) -> u64 {
         pieces.iter().map(|&i| self.checkpoint.tensors()[i].byte_len).sum()
     }
 
@@ -60,9 +60,7 @@ impl<'a> Finder<'a> {
             let version = &version["version"];
             if !version.as_u64().and_then(|v| u32::try_from(v).ok()).is_some_and(|v| VERSIONS.contains(&v)) {
                 let (first, last) = (VERSIONS.start(), VERSIONS.end());
-                return Err(refuse(format!(
-                    "format version {version}; this program reads versions {first} and {last}"
-                )));
+                return Err(refuse(format!("format version {version}; this program reads versions {first} to {last}")));
             }
             let manifest: Manifest = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
             for (name, tensor) in manifest.tensors {

@@ -1,9 +1,12 @@
 //! How is a tensor of the native format decoded?
 
+mod vectors;
+
 use half::{bf16, f16};
 use quant_core::backend::{Backend, Encoding, SamplesMut};
 use quant_core::grouping::Grouping;
 use quant_core::outliers::{Outliers, column_bits};
+use quant_core::scale_storage::e4m3_value;
 use quant_core::switched::{SwitchedEncoding, table};
 use quant_core::tensor::{Dtype, flush};
 
@@ -15,7 +18,7 @@ use crate::error::Error;
 use crate::outputs::manifest::{Entropy, QuantizedTensor, Scales};
 use crate::outputs::native::{
     CHUNKS, CODES, FREQUENCIES, LEVELS, NESTED, OFFSET, OUTLIER_COLUMNS, OUTLIER_ROWS, OUTLIER_VALUES, SCALES,
-    SELECTORS, SHAPES, STEPS, WORDS,
+    SELECTORS, SHAPES, STEPS, UNIT, WORDS,
 };
 use crate::transpose::transposed;
 use crate::work::fault;
@@ -55,6 +58,7 @@ pub(super) fn read(
     for (matrix, bytes) in decoded.chunks_exact_mut(matrix_len).enumerate() {
         let parts = Parts { checkpoint, tensor, description, data: &data, matrix };
         let mut samples = match description.scales {
+            Scales::Rows if description.vectors.is_some() => parts.vectors(dtype, device)?,
             Scales::Rows => parts.switched(dtype, device)?,
             _ => parts.scaled(dtype, device)?,
         };
@@ -111,6 +115,11 @@ impl Parts<'_> {
         let codebooks = self.checkpoint.codebooks(self.tensor, &floats(self.get(LEVELS)), bit_width)?;
         let scales = match self.description.scales {
             Scales::F32 => Some(floats(self.get(SCALES))),
+            Scales::F16 => Some(self.halves(SCALES)?.into_iter().map(|s| flush(s.to_f32())).collect()),
+            Scales::E4m3 => {
+                let unit = floats(self.get(UNIT))[0];
+                Some(self.get(SCALES).iter().map(|&number| flush(e4m3_value(number) * unit)).collect())
+            }
             Scales::Double => {
                 Some(double_scales(self.get(SCALES), &floats(self.get(NESTED)), floats(self.get(OFFSET))[0]))
             }
@@ -129,11 +138,7 @@ impl Parts<'_> {
         if let Some(index) = shapes.chunks(bit_width.level_count()).position(|shape| !shape.is_sorted()) {
             return Err(self.refused(&format!("the levels of shape {index} do not ascend")));
         }
-        let brains = self.get(SCALES).as_chunks::<2>().0.iter().map(|b| flush(bf16::from_le_bytes(*b).to_f32()));
-        let row_scales: Vec<f32> = brains.collect();
-        if let Some(row) = row_scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
-            return Err(self.refused(&format!("the scale of row {row} is {}", row_scales[row])));
-        }
+        let row_scales = self.row_scales()?;
         let codebooks = table(&steps, &shapes, bit_width.level_count());
         let encoding = SwitchedEncoding {
             bit_width,
@@ -150,6 +155,16 @@ impl Parts<'_> {
             backend.decode_switched(codes, selectors, &encoding, &mut samples).map_err(|e| fault(backend, &e))
         })?;
         Ok(bytes)
+    }
+
+    /// One scale for each row, finite and at least 0.
+    fn row_scales(&self) -> Result<Vec<f32>, Error> {
+        let brains = self.get(SCALES).as_chunks::<2>().0.iter().map(|b| flush(bf16::from_le_bytes(*b).to_f32()));
+        let row_scales: Vec<f32> = brains.collect();
+        match row_scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
+            Some(row) => Err(self.refused(&format!("the scale of row {row} is {}", row_scales[row]))),
+            None => Ok(row_scales),
+        }
     }
 
     /// Finite f16 values.

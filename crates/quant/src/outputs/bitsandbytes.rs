@@ -10,6 +10,7 @@ use quant_core::double_quant::{NESTED_LENGTH, dynamic_levels};
 use quant_core::grouping::{GroupLength, Grouping};
 use quant_core::quantize::Quantized;
 use quant_core::recipe::{CodebookRule, Recipe};
+use quant_core::scale_storage::{ScaleStorage, StoredScales};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -37,6 +38,9 @@ pub(super) fn check_recipe(recipe: &Recipe) -> Result<(), Error> {
     }
     if !recipe.is_plain() {
         return refuse(&format!("it has no room for steps or outliers; {recipe} was asked for"));
+    }
+    if !matches!(recipe.scale_storage, ScaleStorage::F32 | ScaleStorage::Double) {
+        return refuse(&format!("its scales are f32 or quantized twice; {recipe} was asked for"));
     }
     match block_length(recipe) {
         Some(n) if BLOCK_LENGTHS.contains(&n) => Ok(()),
@@ -102,13 +106,13 @@ pub(super) fn pieces(subject: &Subject<'_>) -> Vec<Piece> {
     let (m, recipe, name) = (&subject.matrices, subject.recipe, &subject.entry.name);
     let piece = |suffix: &str, dtype, shape| Piece::new(format!("{name}{suffix}"), dtype, shape);
     let groups = Grouping::new(m.rows, m.columns, recipe.group).group_count();
-    let scale_dtype = if recipe.double_quant { Dtype::U8 } else { Dtype::F32 };
+    let scale_dtype = if recipe.scale_storage == ScaleStorage::Double { Dtype::U8 } else { Dtype::F32 };
     let mut pieces = vec![
         piece("", Dtype::U8, vec![m.rows * m.columns / 2, 1]),
         piece(".absmax", scale_dtype, vec![groups]),
         piece(".quant_map", Dtype::F32, vec![16]),
     ];
-    if recipe.double_quant {
+    if recipe.scale_storage == ScaleStorage::Double {
         pieces.push(piece(".nested_absmax", Dtype::F32, vec![groups.div_ceil(NESTED_LENGTH)]));
         pieces.push(piece(".nested_quant_map", Dtype::F32, vec![256]));
     }
@@ -122,16 +126,20 @@ pub(super) fn bytes(subject: &Subject<'_>, quantized: &[Quantized]) -> Vec<Vec<u
     let quant_type = quant_type(subject.recipe);
     let map = code_map(matrix.codebooks.levels(0), quant_type);
     let mut bytes = vec![high_nibble_first(&matrix.packed, &map)];
-    match &matrix.double_quantized {
+    let twice = match &matrix.stored_scales {
+        Some(StoredScales::Double(twice)) => Some(twice),
+        _ => None,
+    };
+    match twice {
         None => bytes.push(f32_bytes(matrix.scales.as_deref().expect("fixed codebooks have scales"))),
         Some(twice) => bytes.push(twice.codes.clone()),
     }
     bytes.push(f32_bytes(&quant_map(quant_type)));
-    if let Some(twice) = &matrix.double_quantized {
+    if let Some(twice) = twice {
         bytes.push(f32_bytes(&twice.nested_scales));
         bytes.push(f32_bytes(&dynamic_levels()));
     }
-    let offset = matrix.double_quantized.as_ref().map(|twice| twice.offset);
+    let offset = twice.map(|twice| twice.offset);
     let mut state = quant_state(subject, offset).to_string();
     // Trailing spaces are white space to every JSON parser.
     state.extend(std::iter::repeat_n(' ', state_len(subject) - state.len()));
@@ -144,7 +152,8 @@ fn high_nibble_first(packed: &[u8], map: &[u8; 16]) -> Vec<u8> {
 }
 
 fn state_len(subject: &Subject<'_>) -> usize {
-    quant_state(subject, subject.recipe.double_quant.then_some(0.0)).to_string().len() + OFFSET_ROOM
+    quant_state(subject, (subject.recipe.scale_storage == ScaleStorage::Double).then_some(0.0)).to_string().len()
+        + OFFSET_ROOM
 }
 
 fn quant_state(subject: &Subject<'_>, offset: Option<f32>) -> Value {
@@ -177,7 +186,7 @@ pub fn config(original: &Value, recipe: &Recipe, dense_modules: Vec<String>) -> 
         "load_in_4bit": true,
         "load_in_8bit": false,
         "bnb_4bit_quant_type": quant_type(recipe),
-        "bnb_4bit_use_double_quant": recipe.double_quant,
+        "bnb_4bit_use_double_quant": recipe.scale_storage == ScaleStorage::Double,
         "bnb_4bit_compute_dtype": compute,
         "bnb_4bit_quant_storage": "uint8",
         "llm_int8_skip_modules": dense_modules,

@@ -12,6 +12,7 @@ use quant_core::codes::unpack_row;
 use quant_core::grouping::GroupLength;
 use quant_core::quantize::Quantized;
 use quant_core::recipe::{CodebookRule, GGML_BLOCK_LEN, Recipe};
+use quant_core::scale_storage::ScaleStorage;
 use quant_core::tensor::{Dtype, Samples};
 use quant_gguf::{FileLayout, GgmlType, PlannedTensor, TensorPlace, Value, lay_out, metadata_bytes, pack_blocks};
 
@@ -29,7 +30,9 @@ const QUANTIZATION_VERSION: u32 = 2;
 
 /// The block type that holds what `recipe` makes, if one does.
 pub fn ggml_type(recipe: &Recipe) -> Option<GgmlType> {
-    let fits = recipe.half_scales && recipe.is_plain() && recipe.group == GroupLength::Samples(GGML_BLOCK_LEN);
+    let fits = recipe.scale_storage == ScaleStorage::F16
+        && recipe.is_plain()
+        && recipe.group == GroupLength::Samples(GGML_BLOCK_LEN);
     match (recipe.codebook, recipe.bit_width.bits()) {
         (CodebookRule::Iq4Nl, 4) if fits => Some(GgmlType::IQ4_NL),
         (CodebookRule::Integer, 4) if fits => Some(GgmlType::Q4_0),

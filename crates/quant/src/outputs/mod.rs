@@ -1,11 +1,15 @@
 //! What is written: which stored tensors stand for a quantized one, in each target format.
 
+pub mod any_precision;
 pub mod bitsandbytes;
 pub mod dense;
 pub mod gguf;
 pub mod hugging_face;
+pub mod lut_b;
 pub mod manifest;
 pub mod native;
+pub(crate) mod row_tables;
+pub mod squeezellm;
 
 use quant_core::quantize::Quantized;
 use quant_core::recipe::Recipe;
@@ -29,6 +33,12 @@ pub enum Target {
     },
     /// A GGUF file of ggml blocks, which llama.cpp loads.
     Gguf,
+    /// SqueezeLLM's tables of levels per output channel and sparse outliers, in safetensors.
+    SqueezeLlm,
+    /// Any-precision's planes of bits and tables of levels per output channel, in safetensors.
+    AnyPrecision,
+    /// LUT-B tiles in safetensors; experimental, see [`lut_b`].
+    LutB,
 }
 
 /// One stored tensor of the output.
@@ -65,13 +75,30 @@ pub struct Subject<'a> {
 }
 
 impl Target {
-    /// `native`, `bitsandbytes`, `dense` or `gguf`.
+    /// `native`, `bitsandbytes`, `dense`, `gguf`, `squeezellm`, `any-precision` or `lut-b`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Bitsandbytes => "bitsandbytes",
             Self::Dense { .. } => "dense",
             Self::Gguf => "gguf",
+            Self::SqueezeLlm => "squeezellm",
+            Self::AnyPrecision => "any-precision",
+            Self::LutB => "lut-b",
+        }
+    }
+
+    /// Whether there is a table of levels per output channel and nothing else: every linear layer is quantized then.
+    pub(crate) fn has_row_tables(&self) -> bool {
+        matches!(self, Self::SqueezeLlm | Self::AnyPrecision)
+    }
+
+    /// What the target stores of a level, where that is less than an f32.
+    pub(crate) fn level_rounding(&self) -> Option<fn(f32) -> f32> {
+        match self {
+            Self::AnyPrecision => Some(any_precision::stored_level),
+            Self::LutB => Some(lut_b::stored_level),
+            _ => None,
         }
     }
 
@@ -80,6 +107,9 @@ impl Target {
         match self {
             Self::Native | Self::Dense { .. } => return Ok(()),
             Self::Gguf => return gguf::check_recipe(checkpoint, recipe),
+            Self::SqueezeLlm => return squeezellm::check_recipe(checkpoint, recipe),
+            Self::AnyPrecision => return any_precision::check_recipe(checkpoint, recipe),
+            Self::LutB => return lut_b::check_recipe(checkpoint, recipe),
             Self::Bitsandbytes => {}
         }
         if checkpoint.source() != Source::Folder || checkpoint.config().is_none() {
@@ -94,6 +124,8 @@ impl Target {
         match self {
             Self::Bitsandbytes => bitsandbytes::reason_against(name, matrices, recipe),
             Self::Gguf => gguf::reason_against(matrices),
+            Self::SqueezeLlm | Self::AnyPrecision => row_tables::reason_against(name, matrices, self, recipe),
+            Self::LutB => lut_b::reason_against(name, matrices),
             Self::Native | Self::Dense { .. } => None,
         }
     }
@@ -105,6 +137,9 @@ impl Target {
             Self::Bitsandbytes => bitsandbytes::pieces(subject),
             Self::Dense { dtype } => vec![dense::piece(subject, *dtype)],
             Self::Gguf => vec![gguf::piece(subject)],
+            Self::SqueezeLlm => squeezellm::pieces(subject),
+            Self::AnyPrecision => any_precision::pieces(subject),
+            Self::LutB => lut_b::pieces(subject),
         }
     }
 
@@ -134,6 +169,9 @@ impl Target {
             Self::Native => native::bytes(quantized),
             Self::Bitsandbytes => bitsandbytes::bytes(subject, quantized),
             Self::Gguf => vec![gguf::bytes(subject.recipe, quantized)],
+            Self::SqueezeLlm => squeezellm::bytes(quantized),
+            Self::AnyPrecision => any_precision::bytes(quantized),
+            Self::LutB => lut_b::bytes(quantized),
             Self::Dense { .. } => unreachable!("dense output is decoded by the device"),
         }
     }

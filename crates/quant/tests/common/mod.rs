@@ -140,3 +140,28 @@ pub fn tree(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     out.sort();
     out
 }
+
+/// The header of a safetensors file, and where its data begins.
+pub fn header(file: &[u8]) -> (serde_json::Value, usize) {
+    let end = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    (serde_json::from_slice(&file[8..end]).unwrap(), end)
+}
+
+/// The file with the data of one tensor changed.
+pub fn with_tensor(file: &[u8], name: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let ((header, data), mut file) = (header(file), file.to_vec());
+    let place = |i: usize| data + header[name]["data_offsets"][i].as_u64().expect(name) as usize;
+    change(&mut file[place(0)..place(1)]);
+    file
+}
+
+/// The file with its manifest changed by replacing one text by another of any length.
+pub fn with_manifest(file: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let (mut header, data) = header(file);
+    let manifest = header["__metadata__"]["quant.manifest"].as_str().unwrap().to_owned();
+    assert!(manifest.contains(from), "{from} in {manifest}");
+    header["__metadata__"]["quant.manifest"] = manifest.replace(from, to).into();
+    let mut text = header.to_string();
+    text += &" ".repeat(text.len().next_multiple_of(8) - text.len());
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &file[data..]].concat()
+}

@@ -1,0 +1,107 @@
+//! Indices of the codevectors of all points: rows side by side, all points of a row by the kernel of nearest codevectors,
+//! stage by stage. Class: exact.
+
+use crate::vector_cells::{Groups, encode};
+use crate::{Cpu, samples::load};
+use quant_core::design::vector::Points;
+use quant_core::tensor::{Matrix, flush};
+use quant_core::vectors::{REFINEMENTS, VectorEncoding, pack_indices};
+use rayon::prelude::*;
+
+pub(crate) fn encode_vectors(cpu: &Cpu, matrix: Matrix<'_>, encoding: &VectorEncoding<'_>, packed: &mut [u8]) {
+    encoding.assert_consistent(packed);
+    let rule = encoding.rule;
+    if encoding.row_len_bytes() == 0 {
+        return;
+    }
+    let stage = |part: usize, stage: usize| {
+        let codevectors = Points::new(encoding.stage(part, stage), rule.dimension()).expect("codevectors are finite");
+        Groups::new(cpu.level, codevectors)
+    };
+    let groups = (0..rule.parts()).flat_map(|part| (0..rule.stages()).map(move |s| (part, s)));
+    let groups: Vec<Groups> = groups.map(|(part, s)| stage(part, s)).collect();
+    let job = Job { cpu, matrix, encoding, groups: &groups };
+    let rows = packed.par_chunks_exact_mut(encoding.row_len_bytes()).enumerate();
+    cpu.pool.install(|| rows.for_each_init(Scratch::default, |scratch, (row, packed)| job.row(row, packed, scratch)));
+}
+
+struct Job<'a> {
+    cpu: &'a Cpu,
+    matrix: Matrix<'a>,
+    encoding: &'a VectorEncoding<'a>,
+    /// Codevectors of all stages of all parts.
+    groups: &'a [Groups],
+}
+
+/// What a thread works with.
+#[derive(Default)]
+struct Scratch {
+    /// A row in units of its scale, filled up to whole points.
+    row: Vec<f32>,
+    /// Indices of the row.
+    indices: Vec<u16>,
+    /// The points of one part of the row, and what other stages leave of them.
+    points: Vec<f32>,
+    rest: Vec<f32>,
+    /// Codes of those points: stage after stage.
+    codes: Vec<Vec<u32>>,
+}
+
+impl Job<'_> {
+    fn row(&self, row: usize, packed: &mut [u8], scratch: &mut Scratch) {
+        let (rule, columns) = (self.encoding.rule, self.encoding.columns);
+        let (d, parts, stages) = (rule.dimension(), rule.parts(), rule.stages());
+        self.fill(row, &mut scratch.row);
+        scratch.indices.resize(rule.indices_per_row(columns), 0);
+        for part in 0..parts {
+            scratch.points.clear();
+            let own = scratch.row.chunks_exact(d).skip(part).step_by(parts);
+            own.for_each(|point| scratch.points.extend_from_slice(point));
+            scratch.codes.resize(stages, Vec::new());
+            scratch.codes.iter_mut().for_each(|codes| codes.resize(scratch.points.len() / d, 0));
+            self.part(part, &scratch.points, &mut scratch.rest, &mut scratch.codes);
+            for (stage, codes) in scratch.codes.iter().enumerate() {
+                let places = scratch.indices[stage..].iter_mut().step_by(stages).skip(part).step_by(parts);
+                places.zip(codes).for_each(|(index, &code)| *index = code as u16);
+            }
+        }
+        pack_indices(&scratch.indices, rule.index_bits(), packed);
+    }
+
+    /// Row `row` in units of its scale.
+    fn fill(&self, row: usize, samples: &mut Vec<f32>) {
+        let (rule, columns) = (self.encoding.rule, self.encoding.columns);
+        let inverse = self.encoding.inverse_scale(row);
+        samples.clear();
+        samples.resize(rule.points_per_row(columns) * rule.dimension(), 0.0);
+        load(self.cpu.level, self.matrix.samples(), row * columns, &mut samples[..columns]);
+        samples.iter_mut().for_each(|x| *x = flush(*x * inverse));
+    }
+
+    /// Codes of all points of a part.
+    fn part(&self, part: usize, points: &[f32], rest: &mut Vec<f32>, codes: &mut [Vec<u32>]) {
+        let (d, stages) = (self.encoding.rule.dimension(), codes.len());
+        let groups = &self.groups[part * stages..][..stages];
+        let nearest = |stage: usize, targets: &[f32], codes: &mut [Vec<u32>]| {
+            encode(self.cpu.level, &groups[stage], targets, &mut codes[stage], |_, _| {});
+        };
+        let leave = |rest: &mut [f32], stage: usize, codes: &[u32]| {
+            let codevectors = self.encoding.stage(part, stage);
+            for (x, &code) in rest.chunks_exact_mut(d).zip(codes) {
+                x.iter_mut().zip(&codevectors[code as usize * d..]).for_each(|(x, y)| *x -= y);
+            }
+        };
+        rest.clear();
+        rest.extend_from_slice(points);
+        for stage in 0..stages {
+            nearest(stage, rest, codes);
+            leave(rest, stage, &codes[stage]);
+        }
+        let again = if stages > 1 { REFINEMENTS } else { 0 };
+        for stage in (0..again).flat_map(|_| 0..stages) {
+            rest.copy_from_slice(points);
+            (0..stages).filter(|&other| other != stage).for_each(|other| leave(rest, other, &codes[other]));
+            nearest(stage, rest, codes);
+        }
+    }
+}
