@@ -133,7 +133,8 @@ fn best_of_runs(candidates: Candidates<'_>, targets: [&[f64]; 2], to: &mut [f64]
             let place = done + 8 * run + 1;
             // SAFETY: i ≤ ends[count] < candidate_count, and place + 8 ≤ done + 8 · count + 1 ≤ len.
             unsafe {
-                let end = (_mm512_loadu_pd(targets[0].as_ptr().add(place)), _mm512_loadu_pd(targets[1].as_ptr().add(place)));
+                let end =
+                    (_mm512_loadu_pd(targets[0].as_ptr().add(place)), _mm512_loadu_pd(targets[1].as_ptr().add(place)));
                 let start = (_mm512_set1_pd(*weight.get_unchecked(i)), _mm512_set1_pd(*moment.get_unchecked(i)));
                 let cost = cost(_mm512_set1_pd(*from.get_unchecked(i)), start, end);
                 let better = _mm512_cmp_pd_mask::<_CMP_LT_OQ>(cost, least) | fresh;

@@ -153,10 +153,7 @@ impl Binned {
     }
 }
 
-/// Keys sorted at a time.
-const SORTED: usize = 8;
-
-/// The samples of some bins, bin after bin, in keys that sort; behind them at least [`SORTED`] greatest keys.
+/// The samples of some bins, bin after bin, in keys that sort.
 struct Gathered {
     keys: Vec<u64>,
     /// Runs of present bins that are gathered, ascending and apart.
@@ -194,9 +191,8 @@ impl Gathered {
             cursors[bin as usize] = Cursor { place, step: 1 };
             place += sums[bin as usize].count as u32;
         }
-        let mut keys = vec![u64::MAX; count as usize + SORTED];
+        let mut keys = vec![0; count as usize + 1];
         gather(&mut cursors, &mut keys);
-        keys[count as usize] = u64::MAX;
         Self { keys, runs }
     }
 }
@@ -223,84 +219,60 @@ struct Atoms {
 
 impl Gathered {
     fn atoms(mut self, centre: f64, binned: &Binned, sums: &[Sums]) -> Atoms {
-        let mut ends = Ends::with_room(self.keys.len() + self.runs.len() + 1);
+        let mut prefix = Prefix::with_capacity(self.keys.len() + self.runs.len() + 1);
         let mut starts = vec![0; binned.present.len() + 1];
         let (mut rest, mut done) = (&mut self.keys[..], 0);
-        let before = |i: usize| (binned.prefix.weight[i], binned.prefix.moment[i]);
         for run in &self.runs {
             if done < run.start {
-                ends.put(before(run.start), true, true);
+                put(&mut prefix, (binned.prefix.weight[run.start], binned.prefix.moment[run.start]), false);
             }
             for i in run.clone() {
-                starts[i] = ends.count as u32;
-                let count = sums[binned.present[i] as usize].count as usize;
-                sort_first(rest, count);
-                let (own, others) = rest.split_at_mut(count);
+                starts[i] = prefix.len() as u32;
+                let (own, others) = rest.split_at_mut(sums[binned.present[i] as usize].count as usize);
                 rest = others;
-                let ((mut weight, mut moment), mut last) = (before(i), u64::MAX);
-                for &key in &*own {
+                sort_few(own);
+                let (mut weight, mut moment) = (binned.prefix.weight[i], binned.prefix.moment[i]);
+                let mut last = None;
+                for &key in own.iter().filter(|key| **key as u32 != 0) {
                     let (x, w) = (f64::from(value((key >> 32) as u32)) - centre, f64::from(f32::from_bits(key as u32)));
                     (weight, moment) = (weight + w, moment + w * x);
-                    let has_weight = key as u32 != 0;
-                    ends.put((weight, moment), has_weight, has_weight && last != key >> 32);
-                    last = if has_weight { key >> 32 } else { last };
+                    put(&mut prefix, (weight, moment), last == Some(key >> 32));
+                    last = Some(key >> 32);
                 }
             }
-            starts[run.end] = ends.count as u32;
+            starts[run.end] = prefix.len() as u32;
             done = run.end;
         }
         let n = binned.present.len();
         if done < n {
-            ends.put(before(n), true, true);
+            put(&mut prefix, (binned.prefix.weight[n], binned.prefix.moment[n]), false);
         }
-        Atoms { prefix: ends.prefix(), starts, centre }
+        Atoms { prefix, starts, centre }
     }
 }
 
-/// Where elements end. What a sample changes cannot be foreseen, so there is no branch on it.
-struct Ends {
-    weight: Vec<f64>,
-    moment: Vec<f64>,
-    /// Elements so far; what is behind their ends does not count.
-    count: usize,
+/// A new element that ends at these sums, or a new end of the last.
+fn put(prefix: &mut Prefix, (weight, moment): (f64, f64), same: bool) {
+    if same {
+        prefix.weight.pop();
+        prefix.moment.pop();
+    }
+    prefix.weight.push(weight);
+    prefix.moment.push(moment);
 }
 
-impl Ends {
-    fn with_room(count: usize) -> Self {
-        Self { weight: vec![0.0; count + 2], moment: vec![0.0; count + 2], count: 0 }
+/// Insertion sort: a bin has five samples or so. A network that sorts eight without a branch was not faster.
+fn sort_few(keys: &mut [u64]) {
+    if keys.len() > 24 {
+        return keys.sort_unstable();
     }
-
-    /// Another element that ends at these sums if it `is_new`, else a new end of the last; nothing if not `counts`.
-    #[inline(always)]
-    fn put(&mut self, (weight, moment): (f64, f64), counts: bool, is_new: bool) {
-        self.count += usize::from(is_new);
-        let place = self.count + usize::from(!counts);
-        (self.weight[place], self.moment[place]) = (weight, moment);
-    }
-
-    fn prefix(mut self) -> Prefix {
-        self.weight.truncate(self.count + 1);
-        self.moment.truncate(self.count + 1);
-        Prefix { weight: self.weight, moment: self.moment }
-    }
-}
-
-/// Comparisons of a network that sorts eight (Knuth, TAOCP vol. 3, 5.3.4: merging of Batcher, 19 comparisons).
-const NETWORK: [(usize, usize); 19] = [
-    (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6), (0, 4), (1, 5), (2, 6), (3, 7),
-    (2, 4), (3, 5), (1, 2), (3, 4), (5, 6),
-];
-
-/// Sorts the first `count` keys, which are less than all others or equal to them; others may change places.
-#[inline(always)]
-fn sort_first(keys: &mut [u64], count: usize) {
-    match keys.first_chunk_mut::<SORTED>() {
-        Some(eight) if count <= SORTED => {
-            for (a, b) in NETWORK {
-                (eight[a], eight[b]) = (eight[a].min(eight[b]), eight[a].max(eight[b]));
-            }
+    for i in 1..keys.len() {
+        let (key, mut place) = (keys[i], i);
+        while place > 0 && keys[place - 1] > key {
+            keys[place] = keys[place - 1];
+            place -= 1;
         }
-        _ => keys[..count].sort_unstable(),
+        keys[place] = key;
     }
 }
 
