@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use quant::checkpoint::Checkpoint;
+use quant::decoded::DecodedCheckpoint;
+use quant::device::Device;
+use quant_core::tensor::Dtype;
 
 /// How the folders of this and earlier processes are named, before the process's number.
 const FOLDER: &str = "quant-fuzz-";
@@ -51,6 +54,24 @@ pub fn write_seeds(target: &str, seeds: Vec<(&str, Vec<u8>)>) {
     std::fs::create_dir_all(here.join("artifacts").join(target)).expect("a folder for what fails");
     for (name, seed) in seeds {
         std::fs::write(corpus.join(format!("seed-{name}")), seed).expect("room for the seeds");
+    }
+}
+
+/// Opens `path` as decoded weights, of whichever layout, and decodes them all: no panic, and a refusal is one line.
+pub fn decode_all(path: &Path) {
+    let decode = || {
+        let checkpoint = DecodedCheckpoint::open(path)?;
+        let device = Device::cpu(Some(1))?;
+        for (index, tensor) in checkpoint.tensors().iter().enumerate() {
+            if tensor.decoded_dtype.is_some() {
+                let weights = checkpoint.read(index, Dtype::F32, &device)?;
+                assert_eq!(weights.len(), 4 * tensor.shape.iter().product::<usize>());
+            }
+        }
+        Ok::<(), quant::Error>(())
+    };
+    if let Err(error) = decode() {
+        assert!(error.is_refused_input() && !error.to_string().contains('\n'), "{error}");
     }
 }
 

@@ -124,7 +124,8 @@ def squeezellm_layer(quant, name, tensor, native, ours, original):
 def squeezellm(sources, model, native, ours, dense):
     # The CUDA extension is asked for when the file is read, and used in the forward pass only.
     sys.modules["quant_cuda"] = types.ModuleType("quant_cuda")
-    sys.path.insert(0, str(sources))
+    # In place of the folder of this script, which has a squeezellm.py of its own.
+    sys.path[0] = str(sources)
     quant = module("squeezellm.quant", sources / "squeezellm/quant.py")
     manifest, compared = native.manifest(), 0
     must(manifest, f"{native.path}: no manifest")

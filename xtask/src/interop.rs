@@ -1,6 +1,6 @@
 //! Do the libraries that read our files agree with us?
 
-mod row_tables;
+mod layouts;
 
 use crate::{demo, shell};
 use anyhow::{Context, Result, bail};
@@ -8,13 +8,14 @@ use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compare with the real bitsandbytes and transformers
+/// Compare with the real bitsandbytes, transformers, llama.cpp, SqueezeLLM and any-precision
 ///
 /// A long check that is run by hand: it needs a Python with torch, transformers, bitsandbytes, safetensors and numpy.
 /// Without --python it makes such an environment in .cache/interop (a download of some gigabytes, once).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: cargo xtask interop --only fixture\n         \
-                        cargo xtask interop --python ~/env/bin/python --model ~/models/smollm2")]
+                        cargo xtask interop --python ~/env/bin/python --model ~/models/smollm2\n         \
+                        cargo xtask interop --only squeezellm --squeezellm ~/src/SqueezeLLM --model ~/models/smollm2")]
 pub struct Options {
     /// An interpreter that has the libraries
     #[arg(long, value_name = "PATH")]
@@ -34,6 +35,9 @@ pub struct Options {
     /// A checkout of any-precision-llm; fetched by git otherwise
     #[arg(long, value_name = "DIR")]
     any_precision: Option<PathBuf>,
+    /// A checkout of the compressed-tensors branch with LUT-B; fetched by git otherwise
+    #[arg(long, value_name = "DIR")]
+    lut_b: Option<PathBuf>,
     /// Run this check only; may be repeated
     #[arg(long, value_name = "CHECK")]
     only: Vec<Check>,
@@ -61,6 +65,8 @@ enum Check {
     Squeezellm,
     /// The same by any-precision's code, which also computes the logits of the dense weights from our folder
     AnyPrecision,
+    /// The prototype of LUT-B in compressed-tensors decodes our tiles to our weights, and chooses the same codes
+    LutB,
 }
 
 const FIXTURE: &str = "crates/quant/tests/fixtures/bitsandbytes_nf4.safetensors";
@@ -97,6 +103,7 @@ struct Bench {
     llama: Option<PathBuf>,
     squeezellm: Option<PathBuf>,
     any_precision: Option<PathBuf>,
+    lut_b: Option<PathBuf>,
     write: bool,
 }
 
@@ -117,7 +124,8 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let (gguf, llama) = (options.gguf.clone(), options.llama.clone());
     let (squeezellm, any_precision) = (options.squeezellm.clone(), options.any_precision.clone());
-    let bench = Bench { python, model, folder, gguf, llama, squeezellm, any_precision, write: options.write };
+    let (lut_b, write) = (options.lut_b.clone(), options.write);
+    let bench = Bench { python, model, folder, gguf, llama, squeezellm, any_precision, lut_b, write };
     let wanted = |check: &&Check| options.only.is_empty() || options.only.contains(check);
     for check in Check::value_variants().iter().filter(wanted) {
         eprintln!("\n== {check:?}");
@@ -155,8 +163,9 @@ impl Bench {
                 GGUF_PRESETS.iter().try_for_each(|preset| self.gguf(preset))?;
                 self.gguf_of_folder()
             }
-            Check::Squeezellm => self.row_tables(&row_tables::SQUEEZELLM, self.squeezellm.as_ref()),
-            Check::AnyPrecision => self.row_tables(&row_tables::ANY_PRECISION, self.any_precision.as_ref()),
+            Check::Squeezellm => self.layout(&layouts::SQUEEZELLM, self.squeezellm.as_ref()),
+            Check::AnyPrecision => self.layout(&layouts::ANY_PRECISION, self.any_precision.as_ref()),
+            Check::LutB => self.layout(&layouts::LUT_B, self.lut_b.as_ref()),
             Check::Throughput => {
                 let build = ["build", "--release", "--locked", "-p", "quant-benches", "--bin", "rounds"];
                 shell::run(&mut shell::cargo(&build))?;

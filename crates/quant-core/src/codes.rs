@@ -67,8 +67,21 @@ pub fn pack_row(codes: &[u8], width: BitWidth, packed: &mut [u8]) {
 /// Unpacks one row into `codes.len()` codes.
 pub fn unpack_row(packed: &[u8], width: BitWidth, codes: &mut [u8]) {
     assert_eq!(packed.len(), width.row_len_bytes(codes.len()), "a packed row has a fixed length");
+    if width.bits() == 4 {
+        return unpack_nibbles(packed, codes);
+    }
     for (i, code) in codes.iter_mut().enumerate() {
         *code = code_at(packed, width, i);
+    }
+}
+
+fn unpack_nibbles(packed: &[u8], codes: &mut [u8]) {
+    let (pairs, rest) = codes.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(packed) {
+        *pair = [byte & 15, byte >> 4];
+    }
+    if let (Some(code), Some(byte)) = (rest.first_mut(), packed.last()) {
+        *code = byte & 15;
     }
 }
 

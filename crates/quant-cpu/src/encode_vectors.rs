@@ -1,11 +1,11 @@
 //! Indices of the codevectors of all points: rows side by side, all points of a row by the kernel of nearest codevectors,
 //! stage by stage. Class: exact.
 
-use crate::vector_cells::{Groups, encode};
+use crate::vector_cells::{Groups, encode, nearest_few};
 use crate::{Cpu, samples::load};
 use quant_core::design::vector::Points;
 use quant_core::tensor::{Matrix, flush};
-use quant_core::vectors::{REFINEMENTS, VectorEncoding, pack_indices};
+use quant_core::vectors::{REFINEMENTS, STARTS, VectorEncoding, pack_indices};
 use rayon::prelude::*;
 
 pub(crate) fn encode_vectors(cpu: &Cpu, matrix: Matrix<'_>, encoding: &VectorEncoding<'_>, packed: &mut [u8]) {
@@ -40,11 +40,24 @@ struct Scratch {
     row: Vec<f32>,
     /// Indices of the row.
     indices: Vec<u16>,
-    /// The points of one part of the row, and what other stages leave of them.
+    /// The points of one part of the row.
     points: Vec<f32>,
-    rest: Vec<f32>,
     /// Codes of those points: stage after stage.
     codes: Vec<Vec<u32>>,
+    trials: Trials,
+}
+
+/// What a thread needs where codevectors add up.
+#[derive(Default)]
+struct Trials {
+    /// What stages leave of the points.
+    rest: Vec<f32>,
+    /// Codes of the first stage to start from.
+    starts: Vec<[u32; STARTS]>,
+    /// Codes from one start: stage after stage.
+    codes: Vec<Vec<u32>>,
+    /// The least squared error of each point so far.
+    costs: Vec<f32>,
 }
 
 impl Job<'_> {
@@ -59,7 +72,7 @@ impl Job<'_> {
             own.for_each(|point| scratch.points.extend_from_slice(point));
             scratch.codes.resize(stages, Vec::new());
             scratch.codes.iter_mut().for_each(|codes| codes.resize(scratch.points.len() / d, 0));
-            self.part(part, &scratch.points, &mut scratch.rest, &mut scratch.codes);
+            self.part(part, &scratch.points, &mut scratch.codes, &mut scratch.trials);
             for (stage, codes) in scratch.codes.iter().enumerate() {
                 let places = scratch.indices[stage..].iter_mut().step_by(stages).skip(part).step_by(parts);
                 places.zip(codes).for_each(|(index, &code)| *index = code as u16);
@@ -79,29 +92,62 @@ impl Job<'_> {
     }
 
     /// Codes of all points of a part.
-    fn part(&self, part: usize, points: &[f32], rest: &mut Vec<f32>, codes: &mut [Vec<u32>]) {
+    fn part(&self, part: usize, points: &[f32], codes: &mut [Vec<u32>], trials: &mut Trials) {
+        let stages = codes.len();
+        let groups = &self.groups[part * stages..][..stages];
+        if stages == 1 {
+            return self.nearest(&groups[0], points, &mut codes[0]);
+        }
+        self.start(part, points, codes, trials);
+        let rest = &mut trials.rest;
+        for stage in (0..REFINEMENTS).flat_map(|_| 0..stages) {
+            rest.copy_from_slice(points);
+            (0..stages)
+                .filter(|&other| other != stage)
+                .for_each(|other| self.leave(rest, (part, other), &codes[other]));
+            self.nearest(&groups[stage], rest, &mut codes[stage]);
+        }
+    }
+
+    /// The best codes of those that follow from each start.
+    fn start(&self, part: usize, points: &[f32], codes: &mut [Vec<u32>], trials: &mut Trials) {
         let (d, stages) = (self.encoding.rule.dimension(), codes.len());
         let groups = &self.groups[part * stages..][..stages];
-        let nearest = |stage: usize, targets: &[f32], codes: &mut [Vec<u32>]| {
-            encode(self.cpu.level, &groups[stage], targets, &mut codes[stage], |_, _| {});
-        };
-        let leave = |rest: &mut [f32], stage: usize, codes: &[u32]| {
-            let codevectors = self.encoding.stage(part, stage);
-            for (x, &code) in rest.chunks_exact_mut(d).zip(codes) {
-                x.iter_mut().zip(&codevectors[code as usize * d..]).for_each(|(x, y)| *x -= y);
+        let count = points.len() / d;
+        trials.starts.resize(count, [0; STARTS]);
+        nearest_few(self.cpu.level, &groups[0], points, &mut trials.starts);
+        trials.costs.clear();
+        trials.costs.resize(count, f32::INFINITY);
+        trials.codes.resize(stages, Vec::new());
+        trials.codes.iter_mut().for_each(|codes| codes.resize(count, 0));
+        for start in 0..STARTS {
+            trials.codes[0].iter_mut().zip(&trials.starts).for_each(|(code, starts)| *code = starts[start]);
+            trials.rest.clear();
+            trials.rest.extend_from_slice(points);
+            self.leave(&mut trials.rest, (part, 0), &trials.codes[0]);
+            for (stage, groups) in groups.iter().enumerate().skip(1) {
+                self.nearest(groups, &trials.rest, &mut trials.codes[stage]);
+                self.leave(&mut trials.rest, (part, stage), &trials.codes[stage]);
             }
-        };
-        rest.clear();
-        rest.extend_from_slice(points);
-        for stage in 0..stages {
-            nearest(stage, rest, codes);
-            leave(rest, stage, &codes[stage]);
+            for (i, (rest, least)) in trials.rest.chunks_exact(d).zip(&mut trials.costs).enumerate() {
+                let cost = rest.iter().fold(0.0f32, |sum, x| sum + x * x);
+                if cost < *least || start == 0 {
+                    *least = cost;
+                    codes.iter_mut().zip(&trials.codes).for_each(|(best, codes)| best[i] = codes[i]);
+                }
+            }
         }
-        let again = if stages > 1 { REFINEMENTS } else { 0 };
-        for stage in (0..again).flat_map(|_| 0..stages) {
-            rest.copy_from_slice(points);
-            (0..stages).filter(|&other| other != stage).for_each(|other| leave(rest, other, &codes[other]));
-            nearest(stage, rest, codes);
+    }
+
+    fn nearest(&self, groups: &Groups, targets: &[f32], codes: &mut [u32]) {
+        encode(self.cpu.level, groups, targets, codes, |_, _| {});
+    }
+
+    /// Takes the codevectors of a stage of a part from points.
+    fn leave(&self, rest: &mut [f32], (part, stage): (usize, usize), codes: &[u32]) {
+        let (d, codevectors) = (self.encoding.rule.dimension(), self.encoding.stage(part, stage));
+        for (x, &code) in rest.chunks_exact_mut(d).zip(codes) {
+            x.iter_mut().zip(&codevectors[code as usize * d..]).for_each(|(x, y)| *x -= y);
         }
     }
 }

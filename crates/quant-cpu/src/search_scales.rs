@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bounds;
 mod cells;
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -68,6 +70,9 @@ struct Costs<'a> {
     search: &'a ScaleSearch,
     /// Where the nearest level can be looked up instead of tried.
     cells: Option<Cells>,
+    /// What leaves out candidates that cannot win.
+    #[cfg(target_arch = "x86_64")]
+    bounds: Option<bounds::Bounds>,
 }
 
 pub(crate) fn search_scales(
@@ -79,26 +84,50 @@ pub(crate) fn search_scales(
 ) {
     let samples = matrix.samples();
     let cells = if cpu.level.has_avx512() { Cells::new(search) } else { None };
-    let costs = Costs { level: cpu.level, search, cells };
-    let short = |first: usize, scales: &mut [f32]| {
-        let (mut scaled, mut sums) = (Vec::new(), Vec::new());
-        for (group, scale) in (first..).zip(scales) {
-            *scale = costs.scale_of(samples.slice(grouping.range(group)), &mut scaled, &mut sums);
-        }
+    #[cfg(target_arch = "x86_64")]
+    let bounds = cells.as_ref().and_then(|_| bounds::Bounds::new(search));
+    let costs = Costs {
+        level: cpu.level,
+        search,
+        cells,
+        #[cfg(target_arch = "x86_64")]
+        bounds,
     };
+    let short = |first: usize, scales: &mut [f32]| costs.fill(samples, grouping, first, scales);
     let long = |range: Range<usize>| costs.scale_of_long(cpu, samples.slice(range));
     work::fill_groups(&cpu.pool, grouping, cpu.chunk_len, scales, short, long);
 }
 
 impl Costs<'_> {
-    fn scale_of(&self, samples: Samples<'_>, scaled: &mut Vec<i16>, sums: &mut Vec<u64>) -> f32 {
+    /// Scales of short groups from `first` on.
+    fn fill(&self, samples: Samples<'_>, grouping: Grouping, first: usize, scales: &mut [f32]) {
+        let (mut scaled, mut sums) = (Vec::new(), Vec::new());
+        let len = grouping.range(0).len();
+        let whole = grouping.columns().is_multiple_of(len.max(1));
+        // Without a division wherever every group has the same length.
+        let range_of = |group: usize| if whole { group * len..(group + 1) * len } else { grouping.range(group) };
+        let mut long = |group: usize| self.scale_of(samples.slice(range_of(group)), &mut scaled, &mut sums);
         #[cfg(target_arch = "x86_64")]
-        if let Some(cells) = &self.cells {
+        if let Some((cells, bounds)) = self.cells.as_ref().zip(self.bounds.as_ref()) {
             // SAFETY: cells are only made where AVX-512 was proved available.
-            if let Some(scale) = unsafe { short::scale_of(self.level, cells, self.search, samples) } {
-                return scale;
+            if let Some(mut batch) = unsafe { short::Batch::new(cells, bounds, self.search, len) } {
+                for (first, scales) in (first..).step_by(short::BATCH).zip(scales.chunks_mut(short::BATCH)) {
+                    let mut groups = [samples.slice(0..0); short::BATCH];
+                    let groups = &mut groups[..scales.len()];
+                    (first..).zip(&mut *groups).for_each(|(group, to)| *to = samples.slice(range_of(group)));
+                    // SAFETY: as above.
+                    let left = unsafe { batch.scales_of(self.level, groups, scales) };
+                    for (i, scale) in scales.iter_mut().enumerate().filter(|(i, _)| left >> i & 1 != 0) {
+                        *scale = long(first + i);
+                    }
+                }
+                return;
             }
         }
+        (first..).zip(scales).for_each(|(group, scale)| *scale = long(group));
+    }
+
+    fn scale_of(&self, samples: Samples<'_>, scaled: &mut Vec<i16>, sums: &mut Vec<u64>) -> f32 {
         scaled.resize(samples.len(), 0);
         let largest = self.level.vectorize(
             #[inline(always)]

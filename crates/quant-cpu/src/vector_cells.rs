@@ -15,6 +15,7 @@ mod filter;
 use crate::{Cpu, level::Level};
 use quant_core::design::vector::{Points, VectorCells};
 use quant_core::reference::half_square;
+use quant_core::vectors::STARTS;
 use rayon::prelude::*;
 
 /// Points of a block: two AVX-512 registers.
@@ -139,6 +140,45 @@ fn nearest_portable(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [u32; BLOC
             for ((least, code), score) in least.iter_mut().zip(&mut codes).zip(scores) {
                 if score < *least {
                     (*least, *code) = (score, (group * GROUP + j) as u32);
+                }
+            }
+        }
+    }
+    codes
+}
+
+/// The codes of the [`STARTS`] codevectors of least score of each point, best first, the lower of equal ones first.
+pub(crate) fn nearest_few(level: Level, groups: &Groups, samples: &[f32], codes: &mut [[u32; STARTS]]) {
+    let mut block = Block::new(groups);
+    level.vectorize(
+        #[inline(always)]
+        || {
+            let parts = codes.chunks_mut(BLOCK).zip(samples.chunks(BLOCK * groups.dimension));
+            for (codes, samples) in parts {
+                block.fill(samples);
+                let few = few_portable(&block.coordinates, groups);
+                codes.iter_mut().enumerate().for_each(|(i, codes)| *codes = few.map(|codes| codes[i]));
+            }
+        },
+    );
+}
+
+/// Each score goes down a list that is sorted by score and code, and takes the place of those that come after it.
+#[inline(always)]
+fn few_portable(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [[u32; BLOCK]; STARTS] {
+    let (mut least, mut codes) = ([[f32::INFINITY; BLOCK]; STARTS], [[0u32; BLOCK]; STARTS]);
+    for (group, (half_squares, values)) in groups.iter().enumerate() {
+        for (j, &half_square) in half_squares.iter().enumerate() {
+            let (mut scores, mut fresh) = ([half_square; BLOCK], [(group * GROUP + j) as u32; BLOCK]);
+            for (x, y) in coordinates.iter().zip(values) {
+                scores.iter_mut().zip(x).for_each(|(score, x)| *score = (-x).mul_add(y[j], *score));
+            }
+            for (least, codes) in least.iter_mut().zip(&mut codes) {
+                for i in 0..BLOCK {
+                    let comes_first = (scores[i] < least[i]) | ((scores[i] == least[i]) & (fresh[i] < codes[i]));
+                    let (score, code) = (least[i], codes[i]);
+                    (least[i], codes[i]) = if comes_first { (scores[i], fresh[i]) } else { (score, code) };
+                    (scores[i], fresh[i]) = if comes_first { (score, code) } else { (scores[i], fresh[i]) };
                 }
             }
         }

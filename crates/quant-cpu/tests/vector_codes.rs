@@ -47,7 +47,7 @@ fn a_stage_more_is_never_worse() {
 fn parts_pay_where_neighbouring_points_differ() {
     let cpu = Cpu::new(CpuOptions::default()).expect("a CPU");
     // Points of four; every other one is three times as large.
-    let loud = |(i, x): (usize, f32)| if i / 4 % 2 == 0 { 3.0 * x } else { x };
+    let loud = |(i, x): (usize, f32)| if (i / 4).is_multiple_of(2) { 3.0 * x } else { x };
     let samples: Vec<f32> = normals(64 * COLUMNS).into_iter().enumerate().map(loud).collect();
     let [one, two] = ["vq4x6", "vq4x6p2"].map(|recipe| coded(&cpu, &samples, COLUMNS, recipe));
     let gain = two.distortion.sqnr_db() - one.distortion.sqnr_db();

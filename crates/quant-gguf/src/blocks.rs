@@ -35,11 +35,10 @@ pub fn pack_blocks(ggml_type: GgmlType, codes: &[u8], scales: &[f32], blocks: &m
         blocks.extend(f16::from_f32(scale).to_le_bytes());
         match ggml_type {
             GgmlType::Q4_0 | GgmlType::IQ4_NL => {
+                assert!(codes.iter().fold(0, |any, code| any | code) < 16, "4-bit codes");
                 let (low, high) = codes.split_at(BLOCK_LEN / 2);
-                blocks.extend(low.iter().zip(high).map(|(&low, &high)| {
-                    assert!(low < 16 && high < 16, "4-bit codes");
-                    low | high << 4
-                }));
+                let nibbles: [u8; BLOCK_LEN / 2] = std::array::from_fn(|i| low[i] | high[i] << 4);
+                blocks.extend_from_slice(&nibbles);
             }
             GgmlType::Q8_0 => blocks.extend(codes.iter().map(|code| code ^ 0x80)),
             other => panic!("blocks of {} are not written", other.name()),

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use quant::checkpoint::{Checkpoint, CheckpointError};
+use quant::decoded::DecodedCheckpoint;
+use quant::device::Device;
 
 /// Opens `path` and reads every tensor; a tensor that is not samples is no failure.
 fn read_all(path: &Path) -> Result<(), CheckpointError> {
@@ -19,11 +21,22 @@ fn read_all(path: &Path) -> Result<(), CheckpointError> {
     Ok(())
 }
 
+/// Decodes every weight, in whichever layout it is.
+fn decode_all(path: &Path) -> Result<(), quant::Error> {
+    let checkpoint = DecodedCheckpoint::open(path)?;
+    let device = Device::cpu(Some(1))?;
+    let mut weights = (0..checkpoint.tensors().len()).filter(|&i| checkpoint.tensors()[i].decoded_dtype.is_some());
+    weights.try_for_each(|index| checkpoint.read(index, quant_core::tensor::Dtype::F32, &device).map(drop))
+}
+
 fn read_bytes(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     let read = read_all(&path);
+    if let Err(error) = decode_all(&path) {
+        assert!(error.is_refused_input() && error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
     if let Err(error) = &read {
         assert!(error.is_refused_input() && error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
@@ -44,6 +57,12 @@ fn read_index(text: &[u8]) -> Result<(), CheckpointError> {
 fn the_samples_are_valid() {
     samples::valid_safetensors().iter().for_each(|(name, file)| read_bytes("m.safetensors", file).expect(name));
     samples::valid_gguf().iter().for_each(|(name, file)| read_bytes("m.gguf", file).expect(name));
+    let folder = tempfile::tempdir().unwrap();
+    for (name, file) in samples::valid_safetensors() {
+        let path = folder.path().join(name);
+        std::fs::write(&path, file).unwrap();
+        decode_all(&path).expect(name);
+    }
     samples::valid_indexes().iter().for_each(|(name, text)| read_index(text).expect(name));
 }
 

@@ -202,8 +202,8 @@ fn tensors_of(folder: &Path) -> Vec<Tensor> {
 fn read(path: &Path) -> Result<(), Error> {
     let checkpoint = DecodedCheckpoint::open(path)?;
     let device = Device::cpu(Some(1)).unwrap();
-    let floats = (0..checkpoint.tensors().len()).filter(|&i| checkpoint.tensors()[i].decoded_dtype.is_some());
-    floats.map(|index| checkpoint.read(index, Float::F32, &device).map(drop)).collect()
+    let mut floats = (0..checkpoint.tensors().len()).filter(|&i| checkpoint.tensors()[i].decoded_dtype.is_some());
+    floats.try_for_each(|index| checkpoint.read(index, Float::F32, &device).map(drop))
 }
 
 type Change = fn(&mut Tensor);

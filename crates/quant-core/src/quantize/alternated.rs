@@ -186,7 +186,7 @@ mod tests {
         let count = rows * columns;
         let quantile = |i: usize| normal_quantile((i as f64 + 0.5) / count as f64) as f32;
         let place = |i: usize| quantile((i * 7919 + i / columns * 31) % count);
-        (0..count).map(|i| place(i) * if i / columns % 2 == 0 { 1.0 } else { 1e-3 }).collect()
+        (0..count).map(|i| place(i) * if (i / columns).is_multiple_of(2) { 1.0 } else { 1e-3 }).collect()
     }
 
     fn made(samples: &[f32], columns: usize, name: &str, rule: ScaleRule) -> Quantized {

@@ -95,7 +95,8 @@ impl Quantized {
         let (columns, length) = (self.grouping.columns(), self.grouping.length());
         if let Some(vectors) = &self.vectors {
             vectors::decode_rows(self, vectors, backend, rows.clone(), samples)?;
-            return Ok(self.put_outliers_back(rows, samples));
+            self.put_outliers_back(rows, samples);
+            return Ok(());
         }
         let grouping = Grouping::new(rows.len(), columns, length);
         let row_len = self.bit_width.row_len_bytes(columns);
@@ -129,7 +130,8 @@ impl Quantized {
                 backend.decode(packed, &encoding, samples)?;
             }
         }
-        Ok(self.put_outliers_back(rows, samples))
+        self.put_outliers_back(rows, samples);
+        Ok(())
     }
 
     fn put_outliers_back(&self, rows: Range<usize>, samples: &mut SamplesMut<'_>) {

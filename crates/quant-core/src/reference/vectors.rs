@@ -2,7 +2,7 @@
 
 use crate::backend::SamplesMut;
 use crate::tensor::{Matrix, flush};
-use crate::vectors::{REFINEMENTS, VectorEncoding, decoded, pack_indices, unpack_indices};
+use crate::vectors::{REFINEMENTS, STARTS, VectorEncoding, decoded, pack_indices, unpack_indices};
 
 use super::half_square;
 
@@ -25,37 +25,49 @@ pub fn encode_vectors(matrix: Matrix<'_>, encoding: &VectorEncoding<'_>, packed:
     }
 }
 
-/// The indices of a point: stage by stage, and again.
+/// The indices of a point: stage by stage from each start, and again.
 fn point_indices(x: &[f32], part: usize, encoding: &VectorEncoding<'_>, halves: &[f32]) -> Vec<u16> {
     let (d, stages, count) = (x.len(), encoding.rule.stages(), encoding.rule.codevector_count());
-    let mut indices: Vec<u16> = Vec::with_capacity(stages);
-    let nearest_to = |indices: &[u16], stage: usize| {
+    let halves_of = |stage: usize| &halves[(part * stages + stage) * count..][..count];
+    let left = |indices: &[u16], stage: Option<usize>| {
         let mut rest = x.to_vec();
-        for (other, &index) in indices.iter().enumerate().filter(|(other, _)| *other != stage) {
+        for (other, &index) in indices.iter().enumerate().filter(|(other, _)| Some(*other) != stage) {
             let codevector = &encoding.stage(part, other)[usize::from(index) * d..][..d];
             rest.iter_mut().zip(codevector).for_each(|(x, y)| *x -= y);
         }
-        let halves = &halves[(part * stages + stage) * count..][..count];
-        nearest(&rest, encoding.stage(part, stage), halves)
+        rest
     };
-    for stage in 0..stages {
-        let index = nearest_to(&indices, stage);
-        indices.push(index);
+    let nearest_to = |indices: &[u16], stage: usize| {
+        nearest(&left(indices, Some(stage)), encoding.stage(part, stage), halves_of(stage))[0]
+    };
+    let starts = nearest(x, encoding.stage(part, 0), halves_of(0));
+    if stages == 1 {
+        return starts[..1].to_vec();
     }
-    let again = if stages > 1 { REFINEMENTS } else { 0 };
-    for stage in (0..again).flat_map(|_| 0..stages) {
-        indices[stage] = nearest_to(&indices, stage);
+    let (mut best, mut least) = (Vec::new(), f32::INFINITY);
+    for &start in starts.iter().take(STARTS) {
+        let mut indices = vec![start];
+        (1..stages).for_each(|stage| indices.push(nearest_to(&indices, stage)));
+        let cost = left(&indices, None).iter().fold(0.0f32, |sum, x| sum + x * x);
+        if cost < least || best.is_empty() {
+            (best, least) = (indices, cost);
+        }
     }
-    indices
+    for stage in (0..REFINEMENTS).flat_map(|_| 0..stages) {
+        best[stage] = nearest_to(&best, stage);
+    }
+    best
 }
 
-/// The codevector of least [`score`](super::score), the first of equal ones.
-fn nearest(x: &[f32], codevectors: &[f32], halves: &[f32]) -> u16 {
-    let (mut best, mut least) = (0, f32::INFINITY);
+/// The [`STARTS`] codevectors of least [`score`](super::score), best first, the first of equal ones first.
+fn nearest(x: &[f32], codevectors: &[f32], halves: &[f32]) -> [u16; STARTS] {
+    let (mut best, mut least) = ([0; STARTS], [f32::INFINITY; STARTS]);
     for (index, (y, &half)) in codevectors.chunks_exact(x.len()).zip(halves).enumerate() {
         let score = x.iter().zip(y).fold(half, |score, (x, y)| (-x).mul_add(*y, score));
-        if score < least {
-            (best, least) = (index as u16, score);
+        if let Some(place) = least.iter().position(|&other| score < other) {
+            least[place..].rotate_right(1);
+            best[place..].rotate_right(1);
+            (best[place], least[place]) = (index as u16, score);
         }
     }
     best

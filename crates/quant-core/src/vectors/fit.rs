@@ -11,10 +11,12 @@ use crate::tensor::{Matrix, Samples, flush};
 const POINTS_MAX: usize = 1 << 18;
 const POINTS_SPLITTING: usize = 1 << 15;
 
-/// Rounds of Lloyd between splits, after the last one, and of all stages together, at most.
+/// Rounds of Lloyd between splits, and after the last one, at most.
 const ROUNDS_SPLITTING: usize = 3;
 const ROUNDS: usize = 24;
-const ROUNDS_TOGETHER: usize = 12;
+
+/// Points and rounds of all stages together, at most: most of the way on fewer points.
+const TOGETHER: [(usize, usize); 2] = [(1 << 16, 12), (POINTS_MAX, 4)];
 
 /// The relative gain of a round below which it is the last: 0.001 dB.
 const GAIN_MIN: f64 = 2e-4;
@@ -39,7 +41,7 @@ pub(crate) fn fit<B: Backend>(
         let stages = if training.count == 0 {
             vec![vec![0.0; rule.codevector_count() * rule.dimension()]; rule.stages()]
         } else {
-            training.together(backend, rule, training.stages(backend, rule)?)?
+            training.all_together(backend, rule, training.stages(backend, rule)?)?
         };
         codevectors.extend(stages.iter().flatten().map(|&y| half(y)));
     }
@@ -180,8 +182,8 @@ impl Training {
         self.codes(backend, targets, rule.one_stage(bits), &rounded(codevectors))
     }
 
-    /// Moves the codevectors of all stages together, each to the mean of what the others leave, as long as that helps.
-    fn together<B: Backend>(
+    /// [`Self::together`] on some points, then on all.
+    fn all_together<B: Backend>(
         &self,
         backend: &B,
         rule: VectorRule,
@@ -190,8 +192,28 @@ impl Training {
         if rule.stages() == 1 {
             return Ok(stages);
         }
+        for (count, rounds_max) in TOGETHER {
+            if count >= self.count {
+                return self.together(backend, rule, stages, rounds_max);
+            }
+            let samples = self.samples[..count * self.dimension].to_vec();
+            let weights = self.weights.as_ref().map(|w| w[..count].to_vec());
+            let some = Self { dimension: self.dimension, count, samples, weights };
+            stages = some.together(backend, rule, stages, rounds_max)?;
+        }
+        Ok(stages)
+    }
+
+    /// Moves the codevectors of all stages together, each to the mean of what the others leave, as long as that helps.
+    fn together<B: Backend>(
+        &self,
+        backend: &B,
+        rule: VectorRule,
+        mut stages: Vec<Vec<f64>>,
+        rounds_max: usize,
+    ) -> Result<Vec<Vec<f64>>, B::Fault> {
         let mut best = (f64::INFINITY, stages.clone());
-        for _ in 0..ROUNDS_TOGETHER {
+        for _ in 0..rounds_max {
             let table: Vec<f32> = stages.iter().flat_map(|stage| rounded(stage)).collect();
             let codes = self.codes(backend, &self.samples, rule.one_part(), &table)?;
             let cost = self.cost(&codes, &table);

@@ -13,7 +13,8 @@
 //!
 //! # Codes
 //!
-//! Indices are found stage by stage, each the nearest codevector to what the stages before left over; where S > 1, each
+//! With S = 1 the index is that of the nearest codevector. With S > 1 each of the [`STARTS`] nearest codevectors of the first
+//! stage is tried, followed by the nearest to what is left over, stage by stage; the sum of least squared error stays, and each
 //! stage then looks again at what all others leave, [`REFINEMENTS`] times. Every step is defined to the last rounding,
 //! so indices are the same on every backend; GPUs, whose scores may round otherwise, leave them to the processor.
 //!
@@ -34,6 +35,9 @@ use crate::recipe::VectorRule;
 use crate::scale::storable;
 
 pub(crate) use fit::fit;
+
+/// Codevectors of the first of several stages that are tried.
+pub const STARTS: usize = 4;
 
 /// How often each stage looks again at what the others leave.
 pub const REFINEMENTS: usize = 3;

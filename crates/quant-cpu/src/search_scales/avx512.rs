@@ -31,24 +31,6 @@ pub(super) fn add_costs(cells: &Cells, numerators: &[i32], signs: Signs, group: 
     }
 }
 
-/// The least of four times the costs of a group of up to 64 samples, and its place; for cells that are
-/// [`Cells::narrow`], and numerators of one octave.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn least_fourfold(steps: &Steps<'_>, x: [__m512i; 2], len: usize) -> (u32, usize) {
-    let (mut least, mut at) = (_mm_set1_epi32(-1), _mm_setzero_si128());
-    let keep = |step: usize, fourfold: [__m512i; 4]| {
-        let costs = totals_narrow(fourfold);
-        let less = _mm_cmplt_epu32_mask(costs, least);
-        least = _mm_min_epu32(least, costs);
-        at = _mm_mask_mov_epi32(at, less, _mm_set1_epi32(step as i32));
-    };
-    steps.for_each_four(&steps.block(x, len), keep);
-    let (least, at) = (to_array(least), to_array(at));
-    let place = |lane: usize| (least[lane], 4 * at[lane] as usize + lane);
-    place(0).min(place(1)).min(place(2)).min(place(3))
-}
-
 /// Numerators of one octave, to be tried on a group.
 pub(super) struct Steps<'a> {
     pub(super) cells: &'a Cells,
@@ -58,25 +40,47 @@ pub(super) struct Steps<'a> {
 }
 
 /// A block in registers: 2x̂ and bins of x̂ (of −x̂ for [`Signs::Minus`]), and which lanes hold samples.
-struct Block {
+#[derive(Clone, Copy)]
+pub(super) struct Block {
     doubled: [__m512i; 2],
     bins: [__m512i; 2],
     masks: [__mmask32; 2],
+}
+
+impl Block {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn new(x: [__m512i; 2], len: usize, largest_scaled: i32, octave: u32, signs: Signs) -> Self {
+        let mask = if len == BLOCK { u64::MAX } else { (1 << len) - 1 };
+        let sign = _mm512_set1_epi16(if signs == Signs::Minus { -1 } else { 0 });
+        let x = x.map(|x| _mm512_sub_epi16(_mm512_xor_si512(x, sign), sign));
+        Self {
+            doubled: x.map(|x| _mm512_add_epi16(x, x)),
+            bins: x.map(|x| bins(x, largest_scaled, octave)),
+            masks: [mask as u32, (mask >> 32) as u32],
+        }
+    }
+
+    /// The block of −x̂, for `sign` −1 in all lanes, or of x̂, for 0.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn signed(&self, sign: __m512i) -> Self {
+        let negated = |x| _mm512_sub_epi16(_mm512_xor_si512(x, sign), sign);
+        let complement = |bins| _mm512_xor_si512(bins, sign);
+        Self {
+            doubled: [negated(self.doubled[0]), negated(self.doubled[1])],
+            bins: [complement(self.bins[0]), complement(self.bins[1])],
+            masks: self.masks,
+        }
+    }
 }
 
 impl Steps<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn block(&self, x: [__m512i; 2], len: usize) -> Block {
-        let mask = if len == BLOCK { u64::MAX } else { (1 << len) - 1 };
-        let sign = _mm512_set1_epi16(if self.signs == Signs::Minus { -1 } else { 0 });
-        let x = x.map(|x| _mm512_sub_epi16(_mm512_xor_si512(x, sign), sign));
         let octave = self.cells.table(self.numerators[0]).octave;
-        Block {
-            doubled: x.map(|x| _mm512_add_epi16(x, x)),
-            bins: x.map(|x| bins(x, self.largest_scaled, octave)),
-            masks: [mask as u32, (mask >> 32) as u32],
-        }
+        Block::new(x, len, self.largest_scaled, octave, self.signs)
     }
 
     /// Visits four times the costs of four candidates at a time, in lanes, with the number of the step.
@@ -148,7 +152,7 @@ fn bins(x: __m512i, largest_scaled: i32, octave: u32) -> __m512i {
 }
 
 /// ŷ₀ + ŷ₁ and ŷ₁ − ŷ₀ of 64 bins.
-struct Levels {
+pub(super) struct Levels {
     sums: [__m512i; 2],
     gaps: [__m512i; 2],
 }
@@ -156,7 +160,7 @@ struct Levels {
 impl Levels {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn new(low: &[i16; 64], high: &[i16; 64], span: i32) -> Self {
+    pub(super) fn new(low: &[i16; 64], high: &[i16; 64], span: i32) -> Self {
         let span = _mm512_set1_epi16(span as i16);
         let mut levels = Self { sums: [span; 2], gaps: [span; 2] };
         for (i, (low, high)) in low.as_chunks::<32>().0.iter().zip(high.as_chunks::<32>().0).enumerate() {
@@ -170,7 +174,7 @@ impl Levels {
     /// 4 · Σ e² in sixteen u32 lanes: each holds four squares of at most (2 · 12480)².
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn cost_fourfold<const REGISTERS: usize, const NEGATIVE: bool>(&self, block: &Block) -> __m512i {
+    pub(super) fn cost_fourfold<const REGISTERS: usize, const NEGATIVE: bool>(&self, block: &Block) -> __m512i {
         let mut lanes = _mm512_setzero_si512();
         for i in 0..REGISTERS {
             let mut bins = block.bins[i];
@@ -194,7 +198,7 @@ impl Levels {
 /// The sum of the lanes of each register, where it fits in 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn totals_narrow([a, b, c, d]: [__m512i; 4]) -> __m128i {
+pub(super) fn totals_narrow([a, b, c, d]: [__m512i; 4]) -> __m128i {
     let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
@@ -213,7 +217,7 @@ fn total(lanes: __m512i) -> u64 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn to_array(lanes: __m128i) -> [u32; 4] {
+pub(super) fn to_array(lanes: __m128i) -> [u32; 4] {
     let mut bytes = [0; 16];
     store_u8_16(&mut bytes, lanes);
     bytemuck::cast(bytes)

@@ -84,7 +84,8 @@ fn checked_type(recipe: &Recipe) -> GgmlType {
 /// The blocks of all matrices, row by row.
 pub(super) fn bytes(recipe: &Recipe, quantized: &[Quantized]) -> Vec<u8> {
     let ggml_type = checked_type(recipe);
-    let mut blocks = Vec::new();
+    let block_count: usize = quantized.iter().map(|matrix| matrix.grouping.group_count()).sum();
+    let mut blocks = Vec::with_capacity(block_count * ggml_type.block_byte_len());
     for matrix in quantized {
         let scales = matrix.scales.as_deref().expect("every recipe of a block type has scales");
         let mut codes = vec![0; matrix.grouping.columns()];

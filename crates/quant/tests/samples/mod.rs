@@ -25,11 +25,22 @@ pub fn valid_safetensors() -> Vec<(&'static str, Vec<u8>)> {
         "empty":{"dtype":"F16","shape":[0,4],"data_offsets":[24,24]},"s":{"dtype":"F64","shape":[],"data_offsets":[24,32]},
         "codes":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},"f4":{"dtype":"F4","shape":[2,3],"data_offsets":[37,40]}}"#;
     let one = r#"{"w":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}    "#;
+    let squeezellm = r#"{"a.qweight":{"dtype":"I32","shape":[3,1],"data_offsets":[0,12]},
+        "a.lookup_table":{"dtype":"F32","shape":[1,8],"data_offsets":[12,44]},"a.rows":{"dtype":"I32","shape":[2],"data_offsets":[44,52]},
+        "a.cols":{"dtype":"I32","shape":[1],"data_offsets":[52,56]},"a.vals":{"dtype":"F32","shape":[1],"data_offsets":[56,60]}}"#;
+    let sparse = [vec![0x77; 12], vec![1; 32], vec![0, 0, 0, 0, 1, 0, 0, 0, 31, 0, 0, 0, 0, 0, 128, 63]].concat();
+    let any_precision = r#"{"a.qweight":{"dtype":"I32","shape":[3,1,1],"data_offsets":[0,12]},
+        "a.lut3":{"dtype":"F16","shape":[1,8],"data_offsets":[12,28]}}"#;
+    let lut_b = r#"{"a.weight_packed":{"dtype":"U8","shape":[1,1,192],"data_offsets":[0,192]},
+        "a.weight_codebook":{"dtype":"F8_E4M3","shape":[1,1,8],"data_offsets":[192,200]}}"#;
     vec![
         ("mixed", safetensors(mixed, &counting(40))),
         ("one", safetensors(one, &[0, 0, 128, 63])),
         ("none", safetensors("{}", &[])),
         ("null_metadata", safetensors(r#"{"__metadata__":null}"#, &[])),
+        ("squeezellm", safetensors(squeezellm, &sparse)),
+        ("any_precision", safetensors(any_precision, &counting(28))),
+        ("lut_b", safetensors(lut_b, &counting(200))),
     ]
 }
 

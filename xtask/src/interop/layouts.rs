@@ -1,4 +1,4 @@
-//! Do SqueezeLLM and any-precision pack, unpack and load what we write in their layouts?
+//! Do SqueezeLLM, any-precision and the prototype of LUT-B pack, unpack and load what we write in their layouts?
 
 use super::Bench;
 use crate::shell;
@@ -17,6 +17,7 @@ pub struct Layout {
     commit: &'static str,
     /// What its packing code imports beside the libraries of all checks.
     library: &'static str,
+    script: &'static str,
 }
 
 pub const SQUEEZELLM: Layout = Layout {
@@ -30,6 +31,7 @@ pub const SQUEEZELLM: Layout = Layout {
     repository: "https://github.com/SqueezeAILab/SqueezeLLM",
     commit: "a5fd71f353bf569feb7b55737c1c1493e78e8f31",
     library: "tqdm",
+    script: "row_tables.py",
 };
 
 pub const ANY_PRECISION: Layout = Layout {
@@ -38,11 +40,21 @@ pub const ANY_PRECISION: Layout = Layout {
     repository: "https://github.com/SNU-ARC/any-precision-llm",
     commit: "a3257d02740cc5757c78673da534b0630ff3a4ea",
     library: "numba",
+    script: "row_tables.py",
+};
+
+pub const LUT_B: Layout = Layout {
+    name: "lut-b",
+    recipes: &[&["--preset", "kmeans3-row"]],
+    repository: "https://github.com/vllm-project/compressed-tensors",
+    commit: "383dfe259f3341be72ffb3b21deceb9732bd4c27",
+    library: "torch",
+    script: "lut_b.py",
 };
 
 impl Bench {
     /// Writes the model by each recipe and hands it to their code, which is fetched unless `sources` says where it is.
-    pub(super) fn row_tables(&self, layout: &Layout, sources: Option<&PathBuf>) -> Result<()> {
+    pub(super) fn layout(&self, layout: &Layout, sources: Option<&PathBuf>) -> Result<()> {
         let (python, library) = (self.python.display(), layout.library);
         if !shell::succeeds(Command::new(&self.python).args(["-c", &format!("import {library}")])) {
             anyhow::bail!("{python} lacks {library}: `{python} -m pip install {library}`");
@@ -52,7 +64,6 @@ impl Bench {
             None => self.fetched(layout)?,
         };
         for recipe in layout.recipes {
-            let native = self.quantize("native", recipe)?;
             let ours = self.quantize(layout.name, &[recipe, &["--to", layout.name][..]].concat())?;
             let dense = self.folder.join("dense");
             if dense.exists() {
@@ -60,7 +71,12 @@ impl Bench {
             }
             let mut quant = Command::new(shell::released("quant"));
             shell::run(quant.arg("dequantize").arg(&ours).arg(&dense).args(["--dtype", "f32"]))?;
-            let mut check = self.script("row_tables.py");
+            let mut check = self.script(layout.script);
+            if layout.script == LUT_B.script {
+                shell::run(check.args([&sources, &self.model, &ours, &dense]))?;
+                continue;
+            }
+            let native = self.quantize("native", recipe)?;
             let folders: [&Path; 5] = [&sources, &self.model, &native, &ours, &dense];
             shell::run(check.arg(layout.name).args(folders))?;
         }
