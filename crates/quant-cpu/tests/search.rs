@@ -70,7 +70,7 @@ fn search_agrees_with_the_reference() {
 fn odd_group(noise: &mut Noise, len: usize) -> Vec<f32> {
     let kind = noise.bits() % 9;
     let place = noise.bits() as usize % len;
-    let mut sample = |i: usize| match kind {
+    let sample = |i: usize| match kind {
         0 => 0.0,
         1 => {
             if noise.bits().is_multiple_of(2) {
@@ -99,7 +99,7 @@ fn odd_group(noise: &mut Noise, len: usize) -> Vec<f32> {
         }
         _ => 0.02 * noise.normal(),
     };
-    (0..len).map(|i| sample(i)).collect()
+    (0..len).map(sample).collect()
 }
 
 #[test]

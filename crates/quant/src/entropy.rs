@@ -241,19 +241,23 @@ fn write_file(
                 let mut part = BufReader::new(spool.take(range.end - range.start));
                 io(std::io::copy(&mut part, &mut out).map(drop))?;
             }
-            Source::Stored(index) => {
-                let (mut start, mut buffer) = (0, vec![0; COPY_LEN.min(slot.byte_len) as usize]);
-                while start < slot.byte_len {
-                    let end = (start + COPY_LEN).min(slot.byte_len);
-                    let part = &mut buffer[..(end - start) as usize];
-                    checkpoint.read_raw_range(index, start..end, part)?;
-                    io(out.write_all(part))?;
-                    start = end;
-                }
-            }
+            Source::Stored(index) => copy_stored(checkpoint, index, slot.byte_len, &mut out, fresh)?,
         }
     }
     io(out.set_len(laid_out.byte_len))
+}
+
+/// Copies a tensor as it is, some of it at a time.
+fn copy_stored(checkpoint: &Checkpoint, index: usize, len: u64, out: &mut File, path: &Path) -> Result<(), Error> {
+    let (mut start, mut buffer) = (0, vec![0; COPY_LEN.min(len) as usize]);
+    while start < len {
+        let end = (start + COPY_LEN).min(len);
+        let part = &mut buffer[..(end - start) as usize];
+        checkpoint.read_raw_range(index, start..end, part)?;
+        out.write_all(part).map_err(Error::io("write", path))?;
+        start = end;
+    }
+    Ok(())
 }
 
 /// Where the bytes of a tensor come from.

@@ -179,7 +179,7 @@ fn what_knows_only_levels_is_refused() {
     let dir = tempdir().unwrap();
     let input = model(&dir.path().join("in"));
     let refused = |wanted: Options, parts: &[&str]| {
-        let error = run(&input, &dir.path().join("out"), &wanted).err().expect("it is refused");
+        let error = run(&input, &dir.path().join("out"), &wanted).expect_err("it is refused");
         let message = error.to_string();
         assert!(error.is_refused_input() && parts.iter().all(|part| message.contains(part)), "{message}");
     };

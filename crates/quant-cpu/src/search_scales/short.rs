@@ -150,7 +150,7 @@ impl<'a> Batch<'a> {
             // Four at a time, because how often a loop runs is hard to predict.
             for _ in 0..4 {
                 let bit = candidates.trailing_zeros() as usize;
-                let (lane, minus) = (bit % LANES, bit / LANES & 1);
+                let (lane, minus) = (bit % LANES, (bit / LANES) & 1);
                 let numerator = self.search.numerators.get(lane).copied().unwrap_or(0);
                 let place = (2 * lane + minus) as u8;
                 self.tried[self.tried_count] = Tried { numerator, group: group as u8, minus: minus != 0, place };
