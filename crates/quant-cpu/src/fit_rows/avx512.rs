@@ -14,12 +14,53 @@ pub(super) fn fill(layer: Layer<'_>, to: &mut [f64], best: &mut [u32]) {
         |candidates, target| best_of(candidates, target),
         #[inline(always)]
         |candidates, targets, to, best| best_of_each(candidates, targets, to, best),
+        #[inline(always)]
+        |candidates, targets, to, best| best_of_runs(candidates, targets, to, best),
     );
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn best_of(candidates: Candidates<'_>, target: (f64, f64)) -> (u32, f64) {
+    match candidates.from.len() {
+        0..=16 => best_of_few::<2>(candidates, target),
+        17..=32 => best_of_few::<4>(candidates, target),
+        33..=64 => best_of_few::<8>(candidates, target),
+        _ => best_of_many(candidates, target),
+    }
+}
+
+/// The first best of at most 8 · `EIGHTS` candidates, at most 64. How many there are cannot be foreseen, so there is no
+/// branch on it; and the first of equals is the lowest bit of all comparisons.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn best_of_few<const EIGHTS: usize>(candidates: Candidates<'_>, target: (f64, f64)) -> (u32, f64) {
+    let Candidates { first, from, weight, moment } = candidates;
+    let end = (_mm512_set1_pd(target.0), _mm512_set1_pd(target.1));
+    let infinity = _mm512_set1_pd(f64::INFINITY);
+    let present = u64::MAX >> (64 - from.len());
+    let mut costs = [infinity; EIGHTS];
+    for (eighth, to) in costs.iter_mut().enumerate() {
+        let lanes = (present >> (8 * eighth)) as u8;
+        let of = |values: &[f64]| {
+            // SAFETY: only lanes of values that are there are read; the address of others is not used.
+            unsafe { _mm512_maskz_loadu_pd(lanes, values.as_ptr().wrapping_add(8 * eighth)) }
+        };
+        let cost = cost(of(from), (of(weight), of(moment)), end);
+        *to = _mm512_mask_mov_pd(infinity, lanes, cost);
+    }
+    let least = costs.iter().fold(infinity, |least, &cost| _mm512_min_pd(cost, least));
+    let found = _mm512_reduce_min_pd(least);
+    let mut winners = 0;
+    for (eighth, &cost) in costs.iter().enumerate() {
+        winners |= u64::from(_mm512_cmp_pd_mask::<_CMP_EQ_OQ>(cost, _mm512_set1_pd(found))) << (8 * eighth);
+    }
+    (first + winners.trailing_zeros(), found)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn best_of_many(candidates: Candidates<'_>, target: (f64, f64)) -> (u32, f64) {
     let Candidates { first, from, weight, moment } = candidates;
     let end = (_mm512_set1_pd(target.0), _mm512_set1_pd(target.1));
     let (mut least, mut index) = (_mm512_set1_pd(f64::INFINITY), _mm512_setzero_si512());
@@ -62,6 +103,53 @@ fn best_of_each(candidates: Candidates<'_>, targets: [&[f64]; 2], to: &mut [f64]
     unsafe {
         _mm512_mask_storeu_pd(to.as_mut_ptr(), lanes, least);
         _mm256_mask_storeu_epi32(best.as_mut_ptr().cast(), lanes, _mm512_cvtepi64_epi32(index));
+    }
+}
+
+/// Runs whose bounds are looked at together.
+const RUNS: usize = 64;
+
+/// The seven targets between eighth ones, and the eighth ones again, to the same result. A run has about eight
+/// candidates, and how many cannot be foreseen: so runs follow one another in one loop that has no branch between them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn best_of_runs(candidates: Candidates<'_>, targets: [&[f64]; 2], to: &mut [f64], best: &mut [u32]) -> usize {
+    let Candidates { first: _, from, weight, moment } = candidates;
+    let len = to.len().min(best.len()).min(targets[0].len()).min(targets[1].len());
+    let candidate_count = from.len().min(weight.len()).min(moment.len());
+    let mut done = 0;
+    loop {
+        let mut ends = [0; RUNS + 1];
+        let count = ((len - 1 - done) / 8).min(RUNS);
+        for (run, end) in ends[..=count].iter_mut().enumerate() {
+            *end = best[done + 8 * run] as usize;
+        }
+        if count == 0 || ends[count] >= candidate_count || !ends[..=count].is_sorted() {
+            return done;
+        }
+        let (mut i, mut run, mut fresh) = (ends[0], 0, 0xff);
+        let (mut least, mut index) = (_mm512_set1_pd(f64::INFINITY), _mm256_setzero_si256());
+        while run < count {
+            let place = done + 8 * run + 1;
+            // SAFETY: i ≤ ends[count] < candidate_count, and place + 8 ≤ done + 8 · count + 1 ≤ len.
+            unsafe {
+                let end =
+                    (_mm512_loadu_pd(targets[0].as_ptr().add(place)), _mm512_loadu_pd(targets[1].as_ptr().add(place)));
+                let start = (_mm512_set1_pd(*weight.get_unchecked(i)), _mm512_set1_pd(*moment.get_unchecked(i)));
+                let cost = cost(_mm512_set1_pd(*from.get_unchecked(i)), start, end);
+                let better = _mm512_cmp_pd_mask::<_CMP_LT_OQ>(cost, least) | fresh;
+                least = _mm512_mask_mov_pd(least, better, cost);
+                index = _mm256_mask_mov_epi32(index, better, _mm256_set1_epi32(i as i32));
+                _mm512_storeu_pd(to.as_mut_ptr().add(place), least);
+                _mm256_storeu_si256(best.as_mut_ptr().add(place).cast(), index);
+            }
+            // The last candidate of a run is the first of the next.
+            let is_last = i == ends[run + 1];
+            fresh = 0u8.wrapping_sub(u8::from(is_last));
+            run += usize::from(is_last);
+            i += usize::from(!is_last);
+        }
+        done += 8 * count;
     }
 }
 

@@ -87,7 +87,7 @@ impl Atoms {
 
     /// The atoms as elements of blocks.
     pub fn elements(&self) -> Elements<'_> {
-        Elements { prefix: &self.prefix, means: &self.values, origin: self.centre, spread: &[] }
+        Elements { prefix: &self.prefix, means: &self.values, spread: &[] }
     }
 
     /// (Σ w(x − centre))² / Σ w over atoms `i..j`, i < j. Squared error is Σ w(x − centre)² less this, and the first

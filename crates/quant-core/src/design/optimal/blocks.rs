@@ -25,10 +25,8 @@ pub struct Blocks {
 pub struct Elements<'a> {
     /// Sums before each element, and over all at the end.
     pub prefix: &'a Prefix,
-    /// Mean of each element, less `origin`.
+    /// Mean of each element, from any origin.
     pub means: &'a [f64],
-    /// What is to be subtracted from `means`.
-    pub origin: f64,
     /// Upper bound of each element's own spread; empty when elements are single values.
     pub spread: &'a [f64],
 }
@@ -81,16 +79,17 @@ impl Elements<'_> {
         if end == start + 1 {
             return own;
         }
-        let above = start + self.means[start..end].partition_point(|m| m - self.origin <= mean);
-        let moment = self.prefix.moment[end] - self.prefix.moment[above];
-        let weight = self.prefix.weight[end] - self.prefix.weight[above];
-        own + 2.0 * (moment - mean * weight).max(0.0)
+        // The elements above the mean are those behind the place from which on the sum is greatest.
+        let (weight, moment) = (self.prefix.weight[end], self.prefix.moment[end]);
+        let places = self.prefix.weight[start..end].iter().zip(&self.prefix.moment[start..end]);
+        let above = places.map(|(w, m)| (moment - m) - mean * (weight - w));
+        own + 2.0 * above.fold(0.0, |most: f64, sum| if sum > most { sum } else { most })
     }
 }
 
 impl Blocks {
     /// This level as elements of the next.
     pub fn elements(&self) -> Elements<'_> {
-        Elements { prefix: &self.prefix, means: &self.means, origin: 0.0, spread: &self.spread }
+        Elements { prefix: &self.prefix, means: &self.means, spread: &self.spread }
     }
 }

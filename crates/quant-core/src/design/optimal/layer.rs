@@ -103,11 +103,14 @@ impl<'a> Layer<'a> {
     /// Fills the costs of all targets and where each comes from, as an index of `from`; the lower of equals.
     #[inline(always)]
     pub fn fill(&self, to: &mut [f64], best: &mut [u32]) {
-        self.fill_by(to, best, best_of, best_of_each);
+        self.fill_by(to, best, best_of, best_of_each, |_, _, _, _| 0);
     }
 
     /// [`Self::fill`] with kernels of another make: the index and the cost of the first best of some candidates for a
-    /// target (Σ w, Σ w·(x − centre)), and the same for up to eight targets side by side.
+    /// target (Σ w, Σ w·(x − centre)), and the same for up to eight targets side by side. `of_runs` may do runs of seven
+    /// targets between eighth ones, whose `best` are there: of target b between targets a and c, every eighth one, the
+    /// candidates are those from `best` of a to `best` of c. It gets all candidates and all targets and returns up to
+    /// which eighth target it is done.
     #[inline(always)]
     pub fn fill_by(
         &self,
@@ -115,8 +118,9 @@ impl<'a> Layer<'a> {
         best: &mut [u32],
         of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (u32, f64),
         of_each: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]),
+        of_runs: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]) -> usize,
     ) {
-        self.fill_cells(to, best, of_one, of_each);
+        self.fill_cells(to, best, of_one, of_each, of_runs);
         if self.empty_cells {
             // Boundary b of this border may be that of the one before.
             let (from_start, to_start) =
@@ -137,6 +141,7 @@ impl<'a> Layer<'a> {
         best: &mut [u32],
         of_one: impl Fn(Candidates<'_>, (f64, f64)) -> (u32, f64),
         of_each: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]),
+        of_runs: impl Fn(Candidates<'_>, [&[f64]; 2], &mut [f64], &mut [u32]) -> usize,
     ) {
         let set = |j: usize, (first, last): (usize, usize), to: &mut [f64], best: &mut [u32]| {
             let target = (self.prefix.weight[j + self.low], self.prefix.moment[j + self.low]);
@@ -164,7 +169,10 @@ impl<'a> Layer<'a> {
                 step = half;
             }
         }
-        for start in (0..last).step_by(LANES) {
+        let targets = self.low..self.low + to.len();
+        let targets = [&self.prefix.weight[targets.clone()], &self.prefix.moment[targets]];
+        let done = of_runs(self.candidates(0, whole.1), targets, to, best);
+        for start in (done..last).step_by(LANES) {
             let end = (start + LANES).min(last);
             let places = start + 1..end;
             let targets = start + 1 + self.low..end + self.low;
