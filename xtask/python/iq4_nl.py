@@ -5,7 +5,7 @@
 Two matrices of 4096 x 11008 f32: 0.02 x standard normal, 0.02 x Student-t with 5 degrees of freedom. Ours is the whole of
 `quant quantize --preset iq4_nl --to gguf --threads 1`, reading and writing included, as its report times it; ggml's is
 quantize_iq4_nl on the first 256 rows, which lie in memory. SQNR is what gguf-py decodes. KERNELS is the example iq4_nl of
-quant-cpu: the same verbs on weights in memory, of the same distributions.
+the crate quant: weights of the same distributions to blocks, both in memory, as ggml does it.
 """
 
 import ctypes

@@ -81,8 +81,11 @@ fn checked_type(recipe: &Recipe) -> GgmlType {
     ggml_type(recipe).expect("the recipe was checked")
 }
 
-/// The blocks of all matrices, row by row.
-pub(super) fn bytes(recipe: &Recipe, quantized: &[Quantized]) -> Vec<u8> {
+/// The blocks of all matrices that were quantized by `recipe`, row by row.
+///
+/// # Panics
+/// When no block type holds what `recipe` makes.
+pub fn bytes(recipe: &Recipe, quantized: &[Quantized]) -> Vec<u8> {
     let ggml_type = checked_type(recipe);
     let block_count: usize = quantized.iter().map(|matrix| matrix.grouping.group_count()).sum();
     let mut blocks = Vec::with_capacity(block_count * ggml_type.block_byte_len());
