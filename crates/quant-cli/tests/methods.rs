@@ -128,6 +128,6 @@ fn weights_and_outliers_are_reported_and_bad_ones_refused() {
     refused(&[&quantize[..], &["nf4", "--outliers", "2"]].concat(), &["a fraction of 2", "0.1"]);
     refused(&[&quantize[..], &["nf4", "--step-bits", "9"]].concat(), &["9 step bits", "1 to 8"]);
     refused(&[&quantize[..], &["nf4", "--step-bits", "4", "--shape-bits", "1"]].concat(), &["one fixed codebook"]);
-    refused(&[&quantize[..], &["q4_0", "--outliers", "0.01"]].concat(), &["no room for anything else"]);
+    refused(&[&quantize[..], &["q4_0", "--double-quant"]].concat(), &["no room for anything else"]);
     refused(&[&quantize[..], &["nf4", "--weights", "nowhere.safetensors"]].concat(), &["nowhere.safetensors"]);
 }

@@ -257,6 +257,7 @@ impl Recipe {
         self.group = group;
         if !self.codebook.is_fixed() && self.switch.is_none() {
             self.scale = self.needs_scales().then_some(ScaleRule::SignedSearch);
+            self.scale_storage = if self.scale.is_some() { self.scale_storage } else { ScaleStorage::F32 };
         }
         Ok(self)
     }
@@ -276,17 +277,21 @@ impl Recipe {
     /// The same with scales stored in other numbers.
     pub fn with_scale_storage(mut self, storage: ScaleStorage) -> Result<Self, RecipeError> {
         self.refuse_without_scales()?;
-        if self.is_ggml_block() && storage != ScaleStorage::F16 {
+        let is_block = self.is_ggml_block() || self.codebook == CodebookRule::Iq4Nl;
+        if is_block && storage != ScaleStorage::F16 {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
         self.scale_storage = storage;
         Ok(self)
     }
 
-    /// Whether it is what a block of llama.cpp holds, but for the group.
+    /// Whether its codes and scales are what a block of llama.cpp holds.
     fn is_ggml_block(&self) -> bool {
-        let is_ggml = matches!(self.codebook, CodebookRule::Integer | CodebookRule::Iq4Nl);
-        is_ggml && self.scale_storage == ScaleStorage::F16
+        let is_ggml = match self.codebook {
+            CodebookRule::Integer => [4, 8].contains(&self.bit_width.bits()),
+            other => other == CodebookRule::Iq4Nl,
+        };
+        is_ggml && self.scale_storage == ScaleStorage::F16 && self.group == GroupLength::Samples(GGML_BLOCK_LEN)
     }
 
     /// The same with groups that choose among 2^`step_bits` scales times 2^`shape_bits` codebooks.
@@ -316,9 +321,6 @@ impl Recipe {
     pub fn with_outliers(mut self, fraction: f64, by_sensitivity: bool) -> Result<Self, RecipeError> {
         if !(1e-6..=0.1).contains(&fraction) {
             return Err(RecipeError::OutlierFraction(fraction.to_string()));
-        }
-        if self.is_ggml_block() {
-            return Err(RecipeError::HalfScales { name: self.family_name() });
         }
         self.outliers = Some(OutlierRule { per_million: (fraction * 1e6).round() as u32, by_sensitivity });
         Ok(self)
@@ -354,7 +356,7 @@ impl Recipe {
 
     /// Family and bits: `nf4`, `kmeans3-row`.
     pub fn family_name(&self) -> String {
-        if self.is_ggml_block() && self.codebook == CodebookRule::Integer && [4, 8].contains(&self.bit_width.bits()) {
+        if self.is_ggml_block() && self.codebook == CodebookRule::Integer {
             return format!("q{}_0", self.bit_width.bits());
         }
         if self.codebook == CodebookRule::Lloyd && self.switch.is_some() {
@@ -380,7 +382,7 @@ impl Recipe {
     pub fn fixed_codebooks(&self) -> Option<Codebooks> {
         let group_len = if let GroupLength::Samples(n) = self.group { n } else { 0 };
         let mut levels = self.codebook.fixed_levels(self.bit_width, group_len)?;
-        if self.is_ggml_block() && self.codebook == CodebookRule::Integer {
+        if self.scale_storage == ScaleStorage::F16 && self.codebook == CodebookRule::Integer {
             // Whole numbers: an f16 scale times one of them is exact in f32, as in the runtime.
             let half = (levels.len() / 2) as f32;
             levels = (0..levels.len()).map(|code| code as f32 - half).collect();

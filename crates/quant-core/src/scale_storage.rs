@@ -71,8 +71,8 @@ impl StoredScales {
     ///
     /// ```
     /// use quant_core::scale_storage::ScaleStorage;
-    /// let stored = ScaleStorage::E4m3.store(&[0.448, -0.001, 0.0305]);
-    /// assert_eq!(stored.unwrap().decode(), [0.448, -0.001, 0.03]); // numbers near 30 are 28, 30 and 32
+    /// let stored = ScaleStorage::E4m3.store(&[448.0, -1.0, 30.5]);
+    /// assert_eq!(stored.unwrap().decode(), [448.0, -1.0, 30.0]); // numbers near 30 are 28, 30 and 32
     /// ```
     pub fn decode(&self) -> Vec<f32> {
         match self {

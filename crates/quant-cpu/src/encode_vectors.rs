@@ -1,4 +1,4 @@
-//! Indices of the codevectors of all points: rows side by side, all points of a row by the kernel of nearest codevectors,
+//! Indices of the codevectors of all points: rows side by side, runs of points by the kernel of nearest codevectors,
 //! stage by stage. Class: exact.
 
 use crate::vector_cells::{Groups, encode, nearest_few};
@@ -7,6 +7,7 @@ use quant_core::design::vector::Points;
 use quant_core::tensor::{Matrix, flush};
 use quant_core::vectors::{REFINEMENTS, STARTS, VectorEncoding, pack_indices};
 use rayon::prelude::*;
+use std::ops::Range;
 
 pub(crate) fn encode_vectors(cpu: &Cpu, matrix: Matrix<'_>, encoding: &VectorEncoding<'_>, packed: &mut [u8]) {
     encoding.assert_consistent(packed);
@@ -33,14 +34,17 @@ struct Job<'a> {
     groups: &'a [Groups],
 }
 
+/// Points of each part that are worked on at a time; their indices fill whole bytes.
+const RUN: usize = 1024;
+
 /// What a thread works with.
 #[derive(Default)]
 struct Scratch {
-    /// A row in units of its scale, filled up to whole points.
+    /// A run of a row in units of the row's scale, filled up to whole points.
     row: Vec<f32>,
-    /// Indices of the row.
+    /// Indices of the run.
     indices: Vec<u16>,
-    /// The points of one part of the row.
+    /// The points of one part of the run.
     points: Vec<f32>,
     /// Codes of those points: stage after stage.
     codes: Vec<Vec<u32>>,
@@ -63,9 +67,17 @@ struct Trials {
 impl Job<'_> {
     fn row(&self, row: usize, packed: &mut [u8], scratch: &mut Scratch) {
         let (rule, columns) = (self.encoding.rule, self.encoding.columns);
+        let run = RUN * rule.parts() * rule.dimension();
+        for (start, packed) in (0..columns).step_by(run).zip(packed.chunks_mut(rule.row_len_bytes(run))) {
+            self.run(row, start..(start + run).min(columns), packed, scratch);
+        }
+    }
+
+    fn run(&self, row: usize, columns: Range<usize>, packed: &mut [u8], scratch: &mut Scratch) {
+        let rule = self.encoding.rule;
         let (d, parts, stages) = (rule.dimension(), rule.parts(), rule.stages());
-        self.fill(row, &mut scratch.row);
-        scratch.indices.resize(rule.indices_per_row(columns), 0);
+        scratch.indices.resize(rule.indices_per_row(columns.len()), 0);
+        self.fill(row, columns, &mut scratch.row);
         for part in 0..parts {
             scratch.points.clear();
             let own = scratch.row.chunks_exact(d).skip(part).step_by(parts);
@@ -81,13 +93,14 @@ impl Job<'_> {
         pack_indices(&scratch.indices, rule.index_bits(), packed);
     }
 
-    /// Row `row` in units of its scale.
-    fn fill(&self, row: usize, samples: &mut Vec<f32>) {
-        let (rule, columns) = (self.encoding.rule, self.encoding.columns);
+    /// Columns of row `row` in units of its scale.
+    fn fill(&self, row: usize, columns: Range<usize>, samples: &mut Vec<f32>) {
+        let rule = self.encoding.rule;
         let inverse = self.encoding.inverse_scale(row);
         samples.clear();
-        samples.resize(rule.points_per_row(columns) * rule.dimension(), 0.0);
-        load(self.cpu.level, self.matrix.samples(), row * columns, &mut samples[..columns]);
+        samples.resize(rule.points_per_row(columns.len()) * rule.dimension(), 0.0);
+        let start = row * self.encoding.columns + columns.start;
+        load(self.cpu.level, self.matrix.samples(), start, &mut samples[..columns.len()]);
         samples.iter_mut().for_each(|x| *x = flush(*x * inverse));
     }
 

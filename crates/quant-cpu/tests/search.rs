@@ -108,9 +108,9 @@ fn search_of_odd_groups_agrees_with_the_reference() {
         NF4_LEVELS.to_vec(),
         IQ4_NL_LEVELS.to_vec(),
         integer_levels(4),
-        // Wide cells, whose errors go beyond the range of the bounds.
-        vec![-1.0, 1.0],
-        vec![0.0, 1.0],
+        // A wide cell, whose errors go beyond the range of the bounds: nine levels, or they are searched the long way.
+        vec![-1.0, -0.4, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
+        vec![-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 1.0],
         vec![-0.001, 0.0, 1.0],
     ];
     let available = SimdLevel::ALL.into_iter().filter(|level| level.is_available());

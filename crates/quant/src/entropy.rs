@@ -29,6 +29,8 @@ const COPY_LEN: u64 = 8 << 20;
 
 /// What coding made of one tensor.
 struct Coded {
+    /// The tensor that the codes are of.
+    name: String,
     entropy: Entropy,
     chunks: Vec<u32>,
     frequencies: Vec<u32>,
@@ -150,9 +152,9 @@ fn code_tensor(
             }
         }
     }
-    let entropy = Entropy { chunk_rows: chunk_len, word_count };
+    let entropy = Entropy { chunk_rows: chunk_len, word_count, own_frequencies: tensor.matrix_count > 1 };
     let place = begin..begin + 4 * word_count as u64;
-    Ok(Coded { entropy, chunks, frequencies, place })
+    Ok(Coded { name: name.to_owned(), entropy, chunks, frequencies, place })
 }
 
 /// How rows of codes are packed.
@@ -211,10 +213,9 @@ fn write_file(
         match coded.get(&entry.name) {
             None => drop(add(&entry.name, dtype, &entry.shape, Source::Stored(index))?),
             Some(made) => {
-                let stem = entry.name.trim_end_matches(CODES);
-                let name = stem.trim_end_matches('.');
-                for piece in pieces(name, &manifest.tensors[name]) {
-                    let source = match piece.name.strip_prefix(stem) {
+                let stem = format!("{}.", made.name);
+                for piece in pieces(&made.name, &manifest.tensors[&made.name]) {
+                    let source = match piece.name.strip_prefix(&stem) {
                         Some(WORDS) => Source::Spool(made.place.clone()),
                         Some(CHUNKS) => Source::Numbers(&made.chunks),
                         Some(FREQUENCIES) => Source::Numbers(&made.frequencies),
@@ -279,9 +280,13 @@ pub(crate) fn packed_codes(
     let bit_width = tensor.bit_width().expect("checked when opened");
     let models = frequencies.chunks_exact(bit_width.level_count()).map(|f| CodeModel::of_frequencies(f.to_vec()));
     let models = models.collect::<Result<Vec<_>, _>>()?;
-    let of_matrix = |model| chunk_rows(tensor.rows, entropy.chunk_rows).map(move |rows| (model, rows));
+    // One for each matrix, or one for all.
+    let of_matrix = |matrix: usize| {
+        let model = &models[matrix % models.len()];
+        chunk_rows(tensor.rows, entropy.chunk_rows).map(move |rows| (model, rows))
+    };
     let (mut parts, mut rest) = (Vec::new(), words);
-    for ((model, rows), &len) in models.iter().flat_map(of_matrix).zip(chunks) {
+    for ((model, rows), &len) in (0..tensor.matrix_count).flat_map(of_matrix).zip(chunks) {
         let (part, after) = rest.split_at_checked(len as usize).ok_or(EntropyCodingError::Damaged)?;
         parts.push((model, rows.len(), part));
         rest = after;

@@ -47,7 +47,7 @@ pub struct ErrorFeedback {
 /// ‖(W − Ŵ)·X‖² for each token of the calibration: tr((W − Ŵ)·H·(W − Ŵ)ᵀ).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutputError {
-    /// With every weight at its nearest level.
+    /// With every weight at its nearest level; at the level of its cell where cells are of a given entropy.
     pub nearest: f64,
     /// As written, with error feedback.
     pub fed_back: f64,

@@ -17,6 +17,8 @@ pub fn peak_memory_bound_bytes(checkpoint: &Checkpoint, options: &Options) -> u6
         (Some(_), false) => 6,
         (Some(_), true) => 8,
     };
+    // What a codebook of its own weighs the samples of a row with, beside what a design holds of them.
+    let longest_row = checkpoint.tensors().iter().filter_map(|t| t.shape.last()).max().map_or(0, |&n| n as u64);
     let feedback = options.error_feedback.as_ref().map_or(0, |_| ErrorFeedback::peak_memory_bytes(checkpoint));
-    4 * tensors_as_f32 * weights.unwrap_or(0) + 200_000_000 + feedback
+    4 * tensors_as_f32 * weights.unwrap_or(0) + 8 * longest_row + 200_000_000 + feedback
 }

@@ -216,7 +216,8 @@ pub(crate) fn refuse_quantized(checkpoint: &Checkpoint) -> Result<(), Error> {
     let native = checkpoint.shards().iter().any(|s| s.metadata.contains_key(KEY)).then(|| "quant".to_owned());
     let has_state = |t: &TensorEntry| t.name.contains(".quant_state.bitsandbytes__");
     let state = checkpoint.tensors().iter().any(has_state).then(|| "bitsandbytes".to_owned());
-    let tables = checkpoint.tensors().iter().any(|t| t.name.ends_with(".qweight")).then(|| "another tool".to_owned());
+    let is_table = |t: &TensorEntry| [".qweight", ".weight_codebook"].iter().any(|end| t.name.ends_with(end));
+    let tables = checkpoint.tensors().iter().any(is_table).then(|| "another tool".to_owned());
     match native.or(state).or(method).or(tables) {
         None => Ok(()),
         Some(method) => Err(Error::refused(format!(

@@ -219,3 +219,53 @@ fn unlike_experts_have_frequencies_of_their_own() {
     let table = opened.tensors().iter().find(|t| t.name.ends_with("codes.frequencies")).unwrap();
     assert_eq!(table.shape, [2, 16]);
 }
+
+#[test]
+fn names_that_end_in_a_point_keep_their_codes() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("in.safetensors");
+    write_safetensors(&input, &[tensor("w", Stored::F32, &[64, 256], 1), tensor("w.", Stored::F32, &[64, 256], 2)]);
+    for options in [options("int4"), coded("int4")] {
+        let entropy = options.entropy;
+        run(&input, &dir.path().join(format!("{entropy}.safetensors")), &options).unwrap();
+    }
+    let [packed, coded] = ["false", "true"].map(|name| weights(&dir.path().join(format!("{name}.safetensors"))));
+    assert!(packed.len() == 2 && packed == coded);
+}
+
+/// As files were written before each matrix had its own table.
+#[test]
+fn matrices_that_share_a_table_are_read() {
+    let dir = tempdir().unwrap();
+    let input = dir.path().join("in.safetensors");
+    let mut experts = tensor("experts", Stored::F32, &[2, 64, 256], 7);
+    // Twice the same matrix, so that one table is both.
+    let half = experts.bytes.len() / 2;
+    experts.bytes.copy_within(..half, half);
+    write_safetensors(&input, &[experts]);
+    let (new, old) = (dir.path().join("new.safetensors"), dir.path().join("old.safetensors"));
+    run(&input, &new, &coded("int4")).unwrap();
+    let opened = Checkpoint::open(&new).unwrap();
+    let mut metadata = opened.shards()[0].metadata.clone();
+    let manifest = metadata.get_mut("quant.manifest").unwrap();
+    assert!(manifest.contains(",\"own_frequencies\":true"));
+    *manifest = manifest.replace(",\"own_frequencies\":true", "");
+    let mut layout = quant::checkpoint::layout::SafetensorsLayout::new(metadata);
+    let mut parts = Vec::new();
+    for (index, entry) in opened.tensors().iter().enumerate() {
+        let quant::checkpoint::StoredDtype::Safetensors(dtype) = entry.dtype else { panic!("safetensors") };
+        let bytes = opened.read_raw(index).unwrap();
+        let is_table = entry.name.ends_with("frequencies");
+        let shape = if is_table { &entry.shape[1..] } else { &entry.shape[..] };
+        layout.add(&entry.name, dtype, shape).unwrap();
+        parts.push(if is_table { bytes[..bytes.len() / 2].to_vec() } else { bytes.to_vec() });
+    }
+    let file = layout.finish().unwrap();
+    let mut bytes = file.header.clone();
+    bytes.resize(file.byte_len as usize, 0);
+    for (slot, part) in file.slots.iter().zip(parts) {
+        bytes[slot.offset as usize..][..part.len()].copy_from_slice(&part);
+    }
+    std::fs::write(&old, bytes).unwrap();
+    assert!(weights(&old) == weights(&new));
+}

@@ -121,6 +121,12 @@ mod tests {
         recipes.push(recipe("switched5").with_switch(3, 5).unwrap().with_outliers(0.005, true).unwrap());
         recipes.push(recipe("nf4").with_scale_storage(ScaleStorage::F16).unwrap().with_outliers(0.01, false).unwrap());
         recipes.push(recipe("int4").with_scale_storage(ScaleStorage::E4m3).unwrap());
+        recipes.push(recipe("easyquant4").with_scale_storage(ScaleStorage::F16).unwrap());
+        recipes.push(recipe("q4_0").with_outliers(0.01, true).unwrap());
+        recipes.push(recipe("q4_0").with_group(GroupLength::Samples(64)).unwrap());
+        let fp8 = recipe("lloyd4").with_group(GroupLength::Samples(64)).unwrap().with_scale_storage(ScaleStorage::E4m3);
+        recipes.push(fp8.clone().unwrap());
+        recipes.push(fp8.unwrap().with_group(GroupLength::Tensor).unwrap());
         recipes.push(recipe("int5").with_scale_storage(ScaleStorage::F16).unwrap());
         recipes.push(recipe("lloyd4").with_outliers(1e-6, false).unwrap());
         recipes.push(recipe("ecsq4.37").with_outliers(0.001, false).unwrap());

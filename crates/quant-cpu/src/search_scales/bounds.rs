@@ -90,6 +90,16 @@ mod tests {
     use quant_core::scale::span;
 
     #[test]
+    fn nine_levels_have_bounds_and_three_have_none() {
+        let bounds = |levels: &[f32]| {
+            let codebooks = Codebooks::from_levels(levels.len(), [levels]);
+            Bounds::new(&ScaleSearch::new(&codebooks, GroupLength::Samples(64), true)).is_some()
+        };
+        assert!(bounds(&[-1.0, -0.4, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0]) && bounds(&NF4_LEVELS));
+        assert!(!bounds(&[-0.001, 0.0, 1.0]));
+    }
+
+    #[test]
     fn no_error_is_below_its_bound() {
         let lists = [NF4_LEVELS.to_vec(), IQ4_NL_LEVELS.to_vec(), integer_levels(4), vec![-1.0, 0.9], vec![0.0, 1.0]];
         for levels in lists {

@@ -121,6 +121,9 @@ pub struct Entropy {
     pub chunk_rows: usize,
     /// 32-bit words of all chunks.
     pub word_count: usize,
+    /// Whether each matrix of a fused tensor has frequencies of its own; all share one table otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_frequencies: bool,
 }
 
 /// Which samples share a scale, as a file says it.

@@ -104,7 +104,8 @@ pub fn stored_pieces(name: &str, tensor: &QuantizedTensor) -> Option<Vec<Piece>>
     pieces.extend(outlier_pieces(name, tensor)?);
     if let Some(entropy) = tensor.entropy {
         pieces.push(piece(CHUNKS, Dtype::U32, vec![count * tensor.rows.div_ceil(entropy.chunk_rows)]));
-        pieces.push(piece(FREQUENCIES, Dtype::U32, stacked(count, &[bit_width.level_count()])));
+        let tables = if entropy.own_frequencies { count } else { 1 };
+        pieces.push(piece(FREQUENCIES, Dtype::U32, stacked(tables, &[bit_width.level_count()])));
         entropy.word_count.checked_mul(4)?;
     }
     Some(pieces)
