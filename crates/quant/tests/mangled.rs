@@ -1,5 +1,6 @@
 //! Valid files cut short or with bytes changed: refused or read to the end, never a panic.
 
+mod common;
 mod samples;
 
 use std::path::Path;
@@ -126,5 +127,37 @@ proptest! {
     #[test]
     fn mangled_indexes_never_panic(text in mangled(samples::valid_indexes())) {
         let _ = read_index(&text);
+    }
+}
+
+#[test]
+fn native_files_of_every_kind_with_a_byte_changed_are_refused_or_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in.safetensors");
+    let tensors = [common::tensor("w", safetensors::Dtype::F32, &[24, 64], 1)];
+    common::write_safetensors(&input, &tensors);
+    let recipes = [
+        "lloyd2 group 16 search e4m3-scales",
+        "iq4_nl",
+        "nf4 group 32 search double-quant",
+        "ecsq2.5",
+        "switched3",
+        "vq2x3",
+        "kmeans2-row outliers 0.01",
+    ];
+    for recipe in recipes {
+        let path = folder.path().join(format!("{recipe}.safetensors"));
+        common::run(&input, &path, &common::options(recipe)).unwrap();
+        decode_all(&path).expect(recipe);
+        let file = std::fs::read(&path).unwrap();
+        for at in (0..file.len()).step_by(3) {
+            let mut changed = file.clone();
+            changed[at] ^= [0x01, 0x10, 0x80, 0xff][at % 4];
+            // A manifest that is none any more leaves tensors of other names, which are read as they are.
+            let _ = read_bytes("m.safetensors", &changed);
+        }
+        for len in (0..file.len()).step_by(11) {
+            assert!(read_bytes("m.safetensors", &file[..len]).is_err(), "{recipe} cut to {len}");
+        }
     }
 }
