@@ -5,7 +5,8 @@
 
 QUANT is the release build of the command, FOLDER takes some 700 MB. The layer has R x 11008 weights of N(0, 0.02^2) in f32
 and weights of errors from chi-squared(1). scikit-learn does S of the rows, as SqueezeLLM's published script calls it, in
-one process; its time is scaled to R rows and divided by the processors, as if it were perfectly parallel. Time of `quant` is
+one process with one thread; its time is scaled to R rows and divided by the processors, as if it were perfectly parallel. (With
+more threads each step ends in a barrier that spins: a busy machine then takes twenty times as long.) Time of `quant` is
 that of the whole command: files read, levels found, weights encoded, measured and written.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 NAME = "model.layers.0.mlp.down_proj.weight"
 
@@ -52,10 +54,11 @@ def theirs(weights, sensitivities, bits):
     warnings.simplefilter("ignore")
     start = time.perf_counter()
     decoded = []
-    for row, sensitivity in zip(weights, sensitivities):
-        means = KMeans(n_clusters=1 << bits, random_state=0, n_init="auto", max_iter=50)
-        means.fit(row.reshape(-1, 1), sample_weight=sensitivity)
-        decoded.append(means.cluster_centers_.reshape(-1)[means.labels_])
+    with threadpool_limits(1):
+        for row, sensitivity in zip(weights, sensitivities):
+            means = KMeans(n_clusters=1 << bits, random_state=0, n_init="auto", max_iter=50)
+            means.fit(row.reshape(-1, 1), sample_weight=sensitivity)
+            decoded.append(means.cluster_centers_.reshape(-1)[means.labels_])
     return time.perf_counter() - start, np.stack(decoded)
 
 
