@@ -2,7 +2,7 @@
 //!
 //! Points and codevectors are rounded to 16 bits, and a multiply-add of pairs (VNNI) does two coordinates at once in
 //! exact integers. A bound on what the rounding can do tells the points for which more than one group may hold the
-//! nearest codevector; those, a few in a hundred, are compared with all codevectors in f32. Within the group that is
+//! nearest codevector; for those, a few in a hundred, all such groups are compared in f32. Within the groups that are
 //! left scores are those of the definition, so codes are the same as without.
 
 use super::avx512::{store_codes, within_group};
@@ -10,8 +10,8 @@ use super::{BLOCK, GROUP, Groups};
 use crate::avx512::{load_f32, load_padded};
 use std::arch::x86_64::*;
 
-/// A power of two up to this: in more dimensions rounding matters more and comparing less.
-const DIMENSION_MAX: usize = 16;
+/// Powers of two up to this: in more dimensions scores have fewer bits for each product.
+const DIMENSION_MAX: usize = 128;
 
 /// Below this many codevectors a point costs more than its scores.
 const CODEVECTORS_MIN: usize = 64;
@@ -24,6 +24,12 @@ const NEVER: f32 = 1.5 * SCORE_MAX;
 
 /// Codevectors are multiplied so that coordinates reach this; points then may reach about as much.
 const COORDINATE: f32 = 16_384.0;
+
+/// The same where many products add up: points have fewer bits then, and both roundings are to weigh alike.
+const COORDINATE_OF_MANY: f32 = 4096.0;
+
+/// From so many dimensions on.
+const MANY: usize = 32;
 
 /// Points may reach this.
 const COORDINATE_MAX: f32 = 32_000.0;
@@ -54,7 +60,9 @@ pub(super) struct Scratch {
     /// Pairs of coordinates of the points of a block.
     pairs: Vec<[i32; BLOCK]>,
     half_squares: Vec<i32>,
-    integers: [i16; BLOCK * DIMENSION_MAX],
+    integers: Vec<i16>,
+    /// The least score of each group for each point.
+    minima: Vec<[u32; BLOCK]>,
     /// Blocks to be done without the filter.
     pause: u32,
 }
@@ -64,7 +72,8 @@ impl Coarse {
     pub(super) fn new(dimension: usize, samples: &[f32], groups: &Groups) -> Option<Self> {
         let count = samples.len() / dimension;
         if !is_x86_feature_detected!("avx512vnni")
-            || ![2, 4, 8, DIMENSION_MAX].contains(&dimension)
+            || !(2..=DIMENSION_MAX).contains(&dimension)
+            || !dimension.is_power_of_two()
             || count < CODEVECTORS_MIN
         {
             return None;
@@ -73,7 +82,7 @@ impl Coarse {
         let absmax = largest(&mut samples.iter().map(|y| y.abs()));
         let half_square_max = largest(&mut groups.half_squares[..count].iter().copied());
         let sum_max = largest(&mut samples.chunks_exact(dimension).map(|y| y.iter().map(|y| y.abs()).sum()));
-        let scale = COORDINATE / absmax;
+        let scale = if dimension < MANY { COORDINATE } else { COORDINATE_OF_MANY } / absmax;
         // Where squares overflow or vanish, f32 scores decide alone.
         let is_ordinary = |x: f32| (1e-30..1e30).contains(&x);
         if ![absmax, half_square_max, sum_max, scale].into_iter().all(is_ordinary) {
@@ -90,7 +99,8 @@ impl Coarse {
         Scratch {
             pairs: vec![[0; BLOCK]; groups.dimension / 2],
             half_squares: vec![0; groups.half_squares.len()],
-            integers: [0; BLOCK * DIMENSION_MAX],
+            integers: vec![0; BLOCK * groups.dimension],
+            minima: vec![[0; BLOCK]; groups.half_squares.len() / GROUP],
             pause: 0,
         }
     }
@@ -132,11 +142,14 @@ pub(super) fn nearest(
     scratch.fill(samples, dimension, scale);
     scratch.scale_half_squares(&groups.half_squares, scale * coarse.scale);
     let error = coarse.error(absmax, scale, dimension);
-    let (winners, ambiguous) = match dimension / 2 {
+    let Clearest { winners, limits, ambiguous } = match dimension / 2 {
         1 => least_of_groups::<1>(coarse, scratch, error),
         2 => least_of_groups::<2>(coarse, scratch, error),
         4 => least_of_groups::<4>(coarse, scratch, error),
-        _ => least_of_groups::<8>(coarse, scratch, error),
+        8 => least_of_groups::<8>(coarse, scratch, error),
+        16 => least_of_groups::<16>(coarse, scratch, error),
+        32 => least_of_groups::<32>(coarse, scratch, error),
+        _ => least_of_groups::<64>(coarse, scratch, error),
     };
     let points = samples.chunks_exact(dimension);
     let ambiguous = ambiguous & (u32::MAX >> (BLOCK - points.len()));
@@ -149,18 +162,18 @@ pub(super) fn nearest(
         *code = if ambiguous >> place & 1 == 0 {
             within_group(point, groups, *code as usize).0
         } else {
-            nearest_of_all(point, groups)
+            nearest_of_unclear(point, groups, &scratch.minima, place, limits[place])
         };
     }
     Some(codes)
 }
 
-/// The first code of least score among all.
+/// The first code of least score among the groups whose least score is at most `limit`.
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-fn nearest_of_all(point: &[f32], groups: &Groups) -> u32 {
+fn nearest_of_unclear(point: &[f32], groups: &Groups, minima: &[[u32; BLOCK]], place: usize, limit: u32) -> u32 {
     let mut best = (0, f32::INFINITY);
-    for group in 0..groups.half_squares.len() / GROUP {
+    for group in (0..minima.len()).filter(|&group| minima[group][place] as i32 <= limit as i32) {
         let found = within_group(point, groups, group);
         if found.1 < best.1 {
             best = found;
@@ -234,18 +247,30 @@ fn store_rounded(to: &mut [i16; 16], values: __m512) {
     unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(values))) };
 }
 
-/// The group of least score of each point, and the points of which another group is within twice the error.
+/// What the scores of a block of points tell.
+struct Clearest {
+    /// The group of least score of each point.
+    winners: [__m512i; 2],
+    /// That score and twice the error, as an i32: a group above it does not hold the nearest codevector.
+    limits: [u32; BLOCK],
+    /// The points of which another group is within the limit.
+    ambiguous: u32,
+}
+
+/// The group of least score of each point; the least scores of all groups go to the scratch.
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &Scratch, error: f32) -> ([__m512i; 2], u32) {
+fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, error: f32) -> Clearest {
     let mut least = [_mm512_set1_epi32(i32::MAX); 2];
     let mut second = [_mm512_set1_epi32(i32::MAX); 2];
     let mut winners = [_mm512_setzero_si512(); 2];
     let mut group = _mm512_setzero_si512();
     let (half_squares, _) = scratch.half_squares.as_chunks::<GROUP>();
     let points: &[_; PAIRS] = scratch.pairs.first_chunk().expect("the dimension was matched");
-    for (half_squares, values) in half_squares.iter().zip(coarse.pairs.as_chunks::<PAIRS>().0) {
+    let values = coarse.pairs.as_chunks::<PAIRS>().0;
+    for ((half_squares, values), minima) in half_squares.iter().zip(values).zip(&mut scratch.minima) {
         let scores = scores_of_group(points, half_squares, values);
+        let mut both = [_mm512_setzero_si512(); 2];
         for half in 0..2 {
             let pair = |j: usize| _mm512_min_epi32(scores[j][half], scores[j + 1][half]);
             let own = _mm512_min_epi32(_mm512_min_epi32(pair(0), pair(2)), _mm512_min_epi32(pair(4), pair(6)));
@@ -253,16 +278,17 @@ fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &Scratch, error
             second[half] = _mm512_min_epi32(second[half], _mm512_max_epi32(own, least[half]));
             least[half] = _mm512_min_epi32(own, least[half]);
             winners[half] = _mm512_mask_mov_epi32(winners[half], better, group);
+            both[half] = own;
         }
+        *minima = store_codes(both);
         group = _mm512_add_epi32(group, _mm512_set1_epi32(1));
     }
-    let mut ambiguous = 0;
+    let (mut ambiguous, mut limits) = (0, least);
     for half in 0..2 {
-        let margin = margin(&scratch.pairs, half, error);
-        let unclear = _mm512_cmple_epi32_mask(second[half], _mm512_add_epi32(least[half], margin));
-        ambiguous |= u32::from(unclear) << (16 * half);
+        limits[half] = _mm512_add_epi32(least[half], margin(&scratch.pairs, half, error));
+        ambiguous |= u32::from(_mm512_cmple_epi32_mask(second[half], limits[half])) << (16 * half);
     }
-    (winners, ambiguous)
+    Clearest { winners, limits: store_codes(limits), ambiguous }
 }
 
 /// Twice the error of the scores of each point: the integers of a point take part by Σ |x|.
