@@ -44,6 +44,7 @@ pub mod double_quant;
 #[cfg(feature = "entropy-coding")]
 pub mod entropy_coding;
 pub mod error_feedback;
+mod excerpt;
 pub mod grid;
 pub mod grouping;
 #[cfg(feature = "linear-algebra")]

@@ -4,8 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Tensor, options, place_of, run, tensor, to, write_safetensors};
-use quant::Error;
+use common::{Tensor, options, place_of, refused, run, tensor, to, write_safetensors};
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
 use quant::outputs::Target;
@@ -85,14 +84,6 @@ fn e4m3(byte: u8) -> f64 {
     let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f64::from(byte & 7) / 8.0);
     let magnitude = if exponent == 0 { mantissa / 64.0 } else { (1.0 + mantissa) * 2f64.powi(exponent - 7) };
     if byte < 128 { magnitude } else { -magnitude }
-}
-
-#[track_caller]
-fn refused(result: Result<impl Sized, Error>, parts: &[&str]) {
-    let Err(error) = result else { panic!("{parts:?} should have been refused") };
-    let message = error.to_string();
-    assert!(error.is_refused_input() && !message.contains('\n'), "{message}");
-    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} expected in: {message}");
 }
 
 #[test]

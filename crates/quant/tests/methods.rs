@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{header, model, options, run, tensor, with_manifest, with_tensor, write_safetensors};
+use common::{header, model, options, refused, run, tensor, with_manifest, with_tensor, write_safetensors};
 use quant::checkpoint::Checkpoint;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
@@ -31,13 +31,6 @@ fn matrix(folder: &Path) -> PathBuf {
     let path = folder.join("in.safetensors");
     write_safetensors(&path, &[heavy]);
     path
-}
-
-fn refused<T>(result: Result<T, Error>, parts: &[&str]) {
-    let error = result.err().expect("it is refused");
-    assert!(error.is_refused_input(), "{error}");
-    let message = error.to_string();
-    assert!(!message.contains('\n') && parts.iter().all(|part| message.contains(part)), "{message}: {parts:?}");
 }
 
 fn read(path: &Path) -> Result<(), Error> {

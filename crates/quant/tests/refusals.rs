@@ -4,24 +4,13 @@ mod common;
 
 use std::path::Path;
 
-use common::{Tensor, model, options, run, tensor, to, tree, weights, write_safetensors};
+use common::{Tensor, model, options, refused, run, tensor, to, tree, weights, write_safetensors};
 use quant::outputs::Target;
 use quant::select::Selection;
 use quant::{Error, Recipe};
 use quant_core::grouping::GroupLength;
 use safetensors::Dtype;
 use tempfile::tempdir;
-
-#[track_caller]
-fn refused(result: Result<impl Sized, Error>, parts: &[&str]) {
-    let Err(error) = result else { panic!("{parts:?} should have been refused") };
-    let message = error.to_string();
-    assert!(error.is_refused_input(), "{message}");
-    assert!(!message.contains('\n'), "one line: {message}");
-    for part in parts {
-        assert!(message.contains(part), "\"{part}\" is missing in: {message}");
-    }
-}
 
 fn left_behind(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());

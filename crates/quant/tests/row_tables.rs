@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Tensor, options, place_of, run, tensor, to, write_safetensors};
+use common::{Tensor, options, place_of, refused, run, tensor, to, write_safetensors};
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
 use quant::outputs::Target;
@@ -134,14 +134,6 @@ fn any_precision_decodes_to_f16_levels_and_reports_their_error() {
         assert!(!config.contains("anyprec"), "{config}");
         assert_eq!(Checkpoint::open(&dense).unwrap().tensors().len(), 7);
     }
-}
-
-#[track_caller]
-fn refused(result: Result<impl Sized, Error>, parts: &[&str]) {
-    let Err(error) = result else { panic!("{parts:?} should have been refused") };
-    let message = error.to_string();
-    assert!(error.is_refused_input() && !message.contains('\n'), "{message}");
-    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} expected in: {message}");
 }
 
 #[test]

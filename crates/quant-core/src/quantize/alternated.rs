@@ -7,11 +7,12 @@ use super::scaled::search_scales;
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::design::normal_float;
-use crate::grouping::{GroupLength, Grouping};
+use crate::excerpt::Excerpt;
+use crate::grouping::Grouping;
 use crate::recipe::{CodebookRule, Recipe};
-use crate::reference::{inverse_scales, normalised, row_weights};
+use crate::reference::{inverse_scales, normalised};
 use crate::scale::{ScaleRule, level_max};
-use crate::tensor::{Matrix, Samples};
+use crate::tensor::Matrix;
 
 /// Rounds at most: on blocks of N(0,1) the tenth gains less than 0.001 dB.
 const ROUNDS: usize = 10;
@@ -42,25 +43,9 @@ pub(super) fn codebooks<B: Backend>(
     let fit = Fit { backend, recipe, rule };
     let start = normal_float::levels(recipe.bit_width.bits() as u32);
     let start = Codebooks::from_levels(recipe.bit_width.level_count(), [start]);
-    let (samples, chosen, rows) = spread(matrix, weights, recipe.group);
-    let part = Matrix::new(Samples::F32(&samples), rows, samples.len() / rows.max(1)).expect("whole rows");
-    let shared = fit.alternate(part, chosen.as_deref(), start, Owner::Matrix)?;
+    let excerpt = Excerpt::of(matrix, weights, recipe.group, SAMPLE_COUNT);
+    let shared = fit.alternate(excerpt.matrix(), excerpt.weights.as_deref(), start, Owner::Matrix)?;
     if recipe.codebook == CodebookRule::KmeansRow { fit.rows(matrix, weights, &shared) } else { Ok(shared) }
-}
-
-/// Evenly spaced rows of `matrix`, cut after a whole group where they are long, with their weights, and how many they are.
-fn spread(matrix: Matrix<'_>, weights: Option<&[f32]>, group: GroupLength) -> (Vec<f32>, Option<Vec<f32>>, usize) {
-    let group_len = if let GroupLength::Samples(n) = group { n } else { 1 };
-    let columns = matrix.columns().min(SAMPLE_COUNT.next_multiple_of(group_len));
-    let rows = matrix.rows().min(SAMPLE_COUNT.div_ceil(columns.max(1)));
-    let of_rows = |take: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
-        let places = (0..rows).flat_map(|i| (0..columns).map(move |column| (i * matrix.rows() / rows, column)));
-        places.map(|(row, column)| take(row, column)).collect()
-    };
-    let samples = of_rows(&|row, column| matrix.samples().get(row * matrix.columns() + column));
-    let weights = weights
-        .map(|all| of_rows(&|row, column| row_weights(Some(all), row, matrix.columns()).expect("of all rows")[column]));
-    (samples, weights, rows)
 }
 
 /// Whose codebooks are fitted.

@@ -6,6 +6,7 @@ use super::{SwitchedEncoding, row_scales, table};
 use crate::backend::Backend;
 use crate::codebook::Codebooks;
 use crate::codes::{BitWidth, code_at};
+use crate::excerpt::Excerpt;
 use crate::grouping::{GroupLength, Grouping};
 use crate::recipe::{Recipe, Switch};
 use crate::scale::level_max;
@@ -75,20 +76,10 @@ pub(crate) fn fit<B: Backend>(
 
 impl Training {
     fn of(matrix: Matrix<'_>, weights: Option<&[f32]>, group: GroupLength, sample_count: usize) -> Self {
-        let GroupLength::Samples(n) = group else { unreachable!("a recipe with a switch has groups of samples") };
-        let columns = matrix.columns().min(sample_count.next_multiple_of(n));
-        let rows = matrix.rows().min(sample_count.div_ceil(columns.max(1)));
-        let of_rows = |take: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
-            let row = |i: usize| i * matrix.rows() / rows.max(1);
-            (0..rows).flat_map(|i| (0..columns).map(move |column| (row(i), column))).map(|(r, c)| take(r, c)).collect()
-        };
-        let samples = of_rows(&|row, column| matrix.samples().get(row * matrix.columns() + column));
-        let weights = weights.map(|w| {
-            let is_shared = w.len() == matrix.columns();
-            of_rows(&|row, column| if is_shared { w[column] } else { w[row * matrix.columns() + column] })
-        });
-        let scales = row_scales(Matrix::new(Samples::F32(&samples), rows, columns).expect("whole rows"));
+        let excerpt = Excerpt::of(matrix, weights, group, sample_count);
+        let scales = row_scales(excerpt.matrix());
         let scales = scales.into_iter().map(bf16::to_f32).collect();
+        let Excerpt { samples, weights, rows, columns } = excerpt;
         Self { samples, weights, scales, grouping: Grouping::new(rows, columns, group) }
     }
 

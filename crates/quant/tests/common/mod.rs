@@ -27,6 +27,15 @@ pub fn weights(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
+/// Checks that `result` is one line of refused input that has all `parts`.
+#[track_caller]
+pub fn refused(result: Result<impl Sized, Error>, parts: &[&str]) {
+    let Err(error) = result else { panic!("{parts:?} should have been refused") };
+    let message = error.to_string();
+    assert!(error.is_refused_input() && !message.contains('\n'), "one refused line: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} expected in: {message}");
+}
+
 /// One tensor of a checkpoint to be written.
 pub struct Tensor {
     pub name: String,
