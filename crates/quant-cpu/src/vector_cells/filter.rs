@@ -319,7 +319,9 @@ fn scores_of_group<const PAIRS: usize>(
         let x = [load(&halves[0]), load(&halves[1])];
         for j in 0..GROUP {
             let y = _mm512_set1_epi32(y[j]);
-            scores[j] = [_mm512_dpwssd_epi32(scores[j][0], x[0], y), _mm512_dpwssd_epi32(scores[j][1], x[1], y)];
+            // The form that saturates, which no score reaches: the other one is taken apart by the compiler, into a
+            // multiplication and an addition.
+            scores[j] = [_mm512_dpwssds_epi32(scores[j][0], x[0], y), _mm512_dpwssds_epi32(scores[j][1], x[1], y)];
         }
     }
     scores
