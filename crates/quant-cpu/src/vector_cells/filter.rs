@@ -176,6 +176,7 @@ fn nearest_of<const PAIRS: usize, const D: usize>(
         scratch.padded = padded;
         error?
     };
+    prefetch(samples);
     let Clearest { winners, limits, ambiguous } = least_of_groups::<PAIRS>(coarse, scratch, error);
     let mut ambiguous = ambiguous & (u32::MAX >> (BLOCK - points.len()));
     if ambiguous.count_ones() > AMBIGUOUS_MAX {
@@ -205,6 +206,15 @@ fn nearest_of<const PAIRS: usize, const D: usize>(
         codes[place] = best.0;
     }
     Some(codes)
+}
+
+/// Asks for the samples after these, which come next as a rule.
+#[inline]
+fn prefetch(samples: &[f32]) {
+    for line in (0..samples.len()).step_by(16) {
+        // SAFETY: asking for a line reads nothing, whatever is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(samples.as_ptr().wrapping_add(samples.len() + line).cast()) };
+    }
 }
 
 impl Scratch {
