@@ -224,7 +224,8 @@ pub(crate) fn vector_cells(
         cells
     };
     let tiles = codes.par_chunks_mut(tile_len).zip(points.samples().par_chunks(tile_len * d)).enumerate();
-    let parts: Vec<VectorCells> = cpu.pool.install(|| tiles.map(of_tile).collect());
+    // One by one: threads that are done earlier then take what is left of the others.
+    let parts: Vec<VectorCells> = cpu.pool.install(|| tiles.with_max_len(1).map(of_tile).collect());
     let mut parts = parts.into_iter();
     let mut cells = parts.next().expect("at least one point");
     parts.for_each(|part| cells.merge(&part));
