@@ -178,29 +178,22 @@ fn nearest_of<const PAIRS: usize, const D: usize>(
     };
     prefetch(samples);
     let Clearest { winners, limits, ambiguous } = least_of_groups::<PAIRS>(coarse, scratch, error);
-    let mut ambiguous = ambiguous & (u32::MAX >> (BLOCK - points.len()));
+    let (mut codes, several) = codes_in_groups::<PAIRS>(&winners, &limits, coarse, scratch);
+    let mut ambiguous = (ambiguous | several) & (u32::MAX >> (BLOCK - points.len()));
     if ambiguous.count_ones() > AMBIGUOUS_MAX {
         scratch.pause = PAUSE;
         return None;
     }
     let (half_squares, values) = (groups.half_squares.as_chunks().0, groups.values.as_chunks().0.as_chunks::<D>().0);
-    let within = |point: &[f32; D], group: usize| {
-        let (code, score) = within_group(point, &half_squares[group], &values[group]);
-        ((group * GROUP) as u32 + code, score)
-    };
-    let mut codes = store_codes(winners);
-    for (code, point) in codes.iter_mut().zip(points) {
-        *code = within(point, *code as usize).0;
-    }
     while ambiguous != 0 {
         let place = ambiguous.trailing_zeros() as usize;
         ambiguous &= ambiguous - 1;
         // The first code of least score among the groups whose least score is at most the limit.
         let mut best = (0, f32::INFINITY);
         for group in (0..values.len()).filter(|&group| scratch.minima[group][place] as i32 <= limits[place] as i32) {
-            let found = within(&points[place], group);
-            if found.1 < best.1 {
-                best = found;
+            let (code, score) = within_group(&points[place], &half_squares[group], &values[group]);
+            if score < best.1 {
+                best = ((group * GROUP) as u32 + code, score);
             }
         }
         codes[place] = best.0;
@@ -253,8 +246,8 @@ impl Scratch {
 /// What the scores of a block of points tell.
 struct Clearest {
     /// The group of least score of each point.
-    winners: [__m512i; 2],
-    /// That score and twice the error, as an i32: a group above it does not hold the nearest codevector.
+    winners: [u32; BLOCK],
+    /// That score and twice the error, as an i32: what is above it is not the nearest codevector.
     limits: [u32; BLOCK],
     /// The points of which another group is within the limit.
     ambiguous: u32,
@@ -292,7 +285,34 @@ fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, e
         ambiguous |= u32::from(_mm512_cmple_epi32_mask(second[half], limits[half])) << (16 * half);
     }
     let winners = least.map(|least| _mm512_and_si512(least, group_bits));
-    Clearest { winners, limits: store_codes(limits), ambiguous }
+    Clearest { winners: store_codes(winners), limits: store_codes(limits), ambiguous }
+}
+
+/// The only code within the limit in the group of least score of each point, and the points that have several.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn codes_in_groups<const PAIRS: usize>(
+    winners: &[u32; BLOCK],
+    limits: &[u32; BLOCK],
+    coarse: &Coarse,
+    scratch: &Scratch,
+) -> ([u32; BLOCK], u32) {
+    // SAFETY: arrays of eight i32 are 32 readable bytes, and the loads need no alignment.
+    let load = |from: &[i32; GROUP]| unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
+    let (half_squares, values) = (scratch.half_squares.as_chunks().0, coarse.pairs.as_chunks::<PAIRS>().0);
+    let points: &[_; PAIRS] = scratch.pairs.first_chunk().expect("the dimension was matched");
+    let (mut codes, mut several) = ([0; BLOCK], 0);
+    for place in 0..BLOCK {
+        let group = winners[place] as usize;
+        let mut scores = load(&half_squares[group]);
+        for (x, y) in points.iter().zip(&values[group]) {
+            scores = _mm256_dpwssds_epi32(scores, _mm256_set1_epi32(x[place]), load(y));
+        }
+        let within = u32::from(_mm256_cmple_epi32_mask(scores, _mm256_set1_epi32(limits[place] as i32)));
+        codes[place] = winners[place] * GROUP as u32 + within.trailing_zeros();
+        several |= u32::from(within & within.wrapping_sub(1) != 0) << place;
+    }
+    (codes, several)
 }
 
 /// Twice the error of the scores of each point: the integers of a point take part by Σ |x|.
