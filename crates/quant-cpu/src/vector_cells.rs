@@ -278,7 +278,11 @@ pub(crate) fn encode(
         || {
             let parts = codes.chunks_mut(BLOCK).zip(samples.chunks(BLOCK * groups.dimension));
             for (index, (codes, samples)) in parts.enumerate() {
-                codes.copy_from_slice(&block.nearest(level, groups, samples)[..codes.len()]);
+                let found = block.nearest(level, groups, samples);
+                match codes.first_chunk_mut() {
+                    Some(codes) => *codes = found,
+                    None => codes.copy_from_slice(&found[..codes.len()]),
+                }
                 then(index * BLOCK, codes);
             }
         },

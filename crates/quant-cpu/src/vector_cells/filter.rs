@@ -284,7 +284,7 @@ fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, e
         limits[half] = _mm512_add_epi32(least[half], margin(&scratch.pairs, half, error));
         ambiguous |= u32::from(_mm512_cmple_epi32_mask(second[half], limits[half])) << (16 * half);
     }
-    let winners = least.map(|least| _mm512_and_si512(least, group_bits));
+    let winners = [_mm512_and_si512(least[0], group_bits), _mm512_and_si512(least[1], group_bits)];
     Clearest { winners: store_codes(winners), limits: store_codes(limits), ambiguous }
 }
 
