@@ -11,6 +11,7 @@ use crate::error_feedback::Feedback;
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
+use crate::sensitivity::WeightedError;
 use crate::switched::SwitchedEncoding;
 use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
 use crate::transform::{Blocks, Hadamard};
@@ -168,6 +169,23 @@ pub trait Backend {
     /// Error of the codes against the samples they stand for. Class: counts exact, f64 sums bounded.
     fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8])
     -> Result<Distortion, Self::Fault>;
+
+    /// Errors of `decoded`, row-major, against the samples of `matrix`: plain, without counts of codes, and under `weights`,
+    /// one per sample or one for each column; sums of 0 where there are none. Class: f64 sums bounded.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: all is in host memory.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one decoded value per sample.
+    fn errors(
+        &self,
+        matrix: Matrix<'_>,
+        decoded: &[f32],
+        weights: Option<&[f32]>,
+    ) -> Result<(Distortion, WeightedError), Self::Fault> {
+        Ok(crate::reference::errors(matrix, decoded, weights))
+    }
 
     /// How often each of the 65,536 bit patterns occurs among 16-bit samples. Class: exact.
     ///

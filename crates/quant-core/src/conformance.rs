@@ -33,7 +33,7 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 macro_rules! conformance_suite {
     ($backends:path) => {
         $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds encode_with_feedback decode distortion value_histogram histogram cell_statistics gather
+            encode_on_thresholds encode_with_feedback decode distortion errors value_histogram histogram cell_statistics gather
             fit_rows encode_switched decode_switched encode_vectors decode_vectors hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
@@ -173,6 +173,33 @@ pub fn distortion<B: Backend>(backends: &[B]) {
             bounded_sum(found.squared_error, expected.squared_error, matrix.len(), &format!("squared error, {place}"));
             bounded_sum(found.energy, expected.energy, matrix.len(), &format!("energy, {place}"));
             bounded_sum(found.error_max, expected.error_max, 1, &format!("largest error, {place}"));
+        }
+    });
+}
+
+/// Case of [`Backend::errors`]: without weights, with one for each column, with one per sample, some of them 0.
+pub fn errors<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        let mut noise = cases::Noise(7);
+        let decoded: Vec<f32> = (0..matrix.len()).map(|i| matrix.samples().get(i) + 0.01 * noise.normal()).collect();
+        let weights: Vec<f32> = (0..matrix.len()).map(|_| noise.normal().max(0.0)).collect();
+        let columns = matrix.columns().min(matrix.len());
+        for weights in [None, Some(&weights[..columns]), Some(&weights[..])] {
+            let (plain, weighted) = done(Reference.errors(matrix.matrix(), &decoded, weights));
+            for backend in backends {
+                let count = weights.map_or(0, <[f32]>::len);
+                let place = |what: &str| format!("{what}, {} on {matrix}, {count} weights", backend.name());
+                let (own_plain, own_weighted) = done(backend.errors(matrix.matrix(), &decoded, weights));
+                assert_eq!(own_plain.sample_count, plain.sample_count, "{}", place("samples"));
+                let sum = |found: f64, expected: f64, what: &str| {
+                    bounded_sum(found, expected, matrix.len(), &place(what));
+                };
+                sum(own_plain.squared_error, plain.squared_error, "squared error");
+                sum(own_plain.energy, plain.energy, "energy");
+                sum(own_plain.error_max, plain.error_max, "largest error");
+                sum(own_weighted.squared_error, weighted.squared_error, "weighted error");
+                sum(own_weighted.energy, weighted.energy, "weighted energy");
+            }
         }
     });
 }

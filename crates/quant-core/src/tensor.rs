@@ -86,6 +86,15 @@ impl<'a> Samples<'a> {
         })
     }
 
+    /// All samples as f32, after [`flush`].
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self {
+            Self::F32(s) => s.iter().map(|&x| flush(x)).collect(),
+            Self::F16(s) => s.iter().map(|x| flush(x.to_f32())).collect(),
+            Self::Bf16(s) => s.iter().map(|x| flush(x.to_f32())).collect(),
+        }
+    }
+
     /// Samples `range` as the same kind of run.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Samples<'a> {
         match self {

@@ -20,6 +20,7 @@ mod encode;
 mod encode_switched;
 mod encode_vectors;
 mod encode_with_feedback;
+mod errors;
 mod first_not_finite;
 mod fit_rows;
 mod hadamard;
@@ -41,6 +42,7 @@ use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
+use quant_core::sensitivity::WeightedError;
 use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
@@ -174,6 +176,15 @@ impl Backend for Cpu {
 
     fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8]) -> Result<Distortion, Infallible> {
         Ok(distortion::distortion(self, matrix, encoding, packed))
+    }
+
+    fn errors(
+        &self,
+        matrix: Matrix<'_>,
+        decoded: &[f32],
+        weights: Option<&[f32]>,
+    ) -> Result<(Distortion, WeightedError), Infallible> {
+        Ok(errors::errors(self, matrix, decoded, weights))
     }
 
     fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, Infallible> {

@@ -13,6 +13,7 @@ use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
+use quant_core::sensitivity::WeightedError;
 use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
@@ -143,6 +144,15 @@ impl Backend for Partners {
             || self.gpu.distortion(matrix, encoding, packed),
             || certain(self.cpu.distortion(matrix, encoding, packed)),
         )
+    }
+
+    fn errors(
+        &self,
+        matrix: Matrix<'_>,
+        decoded: &[f32],
+        weights: Option<&[f32]>,
+    ) -> Result<(Distortion, WeightedError), GpuError> {
+        Ok(certain(self.cpu.errors(matrix, decoded, weights)))
     }
 
     fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, GpuError> {
