@@ -141,6 +141,31 @@ pub trait Backend {
         scales: &mut [f32],
     ) -> Result<(), Self::Fault>;
 
+    /// [`Self::search_scales`] with a search of its own for each row; where there is none, scales are 0. Class: exact.
+    ///
+    /// A backend that has nothing better searches row by row.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one search per row, or groups go beyond a row.
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), Self::Fault> {
+        let of_row = grouping.of_one_row();
+        assert_eq!(searches.len(), matrix.rows(), "one search per row");
+        scales.fill(0.0);
+        for ((row, search), scales) in searches.iter().enumerate().zip(scales.chunks_mut(of_row.group_count().max(1))) {
+            if let Some(search) = search {
+                self.search_scales(matrix.row_range(row..row + 1), of_row, search, scales)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Codes of all samples, packed row by row. Class: exact.
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Self::Fault>;
 

@@ -32,7 +32,8 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 #[macro_export]
 macro_rules! conformance_suite {
     ($backends:path) => {
-        $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
+        $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales search_scales_of_rows
+            encode
             encode_on_thresholds encode_with_feedback decode distortion errors value_histogram histogram cell_statistics gather
             fit_rows encode_switched decode_switched encode_vectors decode_vectors hadamard block_transform vector_cells);
     };
@@ -110,6 +111,28 @@ pub fn search_scales<B: Backend>(backends: &[B]) {
                 done(backend.search_scales(matrix.matrix(), grouping, &search, &mut scales));
                 let place = format!("{} on {matrix}, {length:?}, signed {signed}, levels {levels:?}", backend.name());
                 exact_values(&scales, &expected, &place);
+            }
+        });
+    }
+}
+
+/// Case of [`Backend::search_scales_of_rows`]: rows take turns with some codebooks and none.
+pub fn search_scales_of_rows<B: Backend>(backends: &[B]) {
+    for (length, signed) in
+        [(GroupLength::Samples(64), true), (GroupLength::Samples(7), false), (GroupLength::Row, true)]
+    {
+        let search = |levels: &[f32]| ScaleSearch::new(&Codebooks::from_levels(levels.len(), [levels]), length, signed);
+        let some = cases::searches().into_iter().map(|(levels, ..)| Some(search(&levels)));
+        let some: Vec<_> = some.step_by(5).chain([None]).collect();
+        for_each_input(|matrix| {
+            let grouping = Grouping::new(matrix.rows(), matrix.columns(), length);
+            let searches: Vec<_> = (0..matrix.rows()).map(|row| some[row % some.len()].clone()).collect();
+            let mut expected = vec![f32::NAN; grouping.group_count()];
+            done(Reference.search_scales_of_rows(matrix.matrix(), grouping, &searches, &mut expected));
+            for backend in backends {
+                let mut scales = vec![f32::NAN; grouping.group_count()];
+                done(backend.search_scales_of_rows(matrix.matrix(), grouping, &searches, &mut scales));
+                exact_values(&scales, &expected, &format!("{} on {matrix}, {length:?}", backend.name()));
             }
         });
     }

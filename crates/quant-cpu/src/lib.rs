@@ -153,6 +153,17 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), Infallible> {
+        search_scales::search_scales_of_rows(self, matrix, grouping, searches, scales);
+        Ok(())
+    }
+
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Infallible> {
         encode::encode(self, matrix, encoding, packed);
         Ok(())

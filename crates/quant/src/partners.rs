@@ -123,6 +123,17 @@ impl Backend for Partners {
         )
     }
 
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.search_scales_of_rows(matrix, grouping, searches, scales));
+        Ok(())
+    }
+
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), GpuError> {
         let packed = std::cell::RefCell::new(packed);
         self.either(
