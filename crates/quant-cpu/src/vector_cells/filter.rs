@@ -1,9 +1,9 @@
-//! Which group of codevectors holds the nearest, by scores in 16-bit integers?
+//! Which codevector is nearest, by scores in 16-bit integers?
 //!
 //! Points and codevectors are rounded to 16 bits, and a multiply-add of pairs (VNNI) does two coordinates at once in
-//! exact integers. A bound on what the rounding can do tells the points for which more than one group may hold the
-//! nearest codevector; for those, a few in a hundred, all such groups are compared in f32. Within the groups that are
-//! left scores are those of the definition, so codes are the same as without.
+//! exact integers. A bound on what the rounding can do tells the points for which more than one codevector may be the
+//! nearest; for those, a few in a hundred, all groups that may hold it are compared by f32 scores, which are those of the
+//! definition. So codes are the same as without.
 
 use super::avx512::{store_codes, within_group};
 use super::integers::{absmax, fill};
