@@ -147,7 +147,7 @@ pub trait Backend {
     ///
     /// # Panics
     ///
-    /// When there is not one search per row, or groups go beyond a row.
+    /// When there is not one search per row and one scale per group, or rows share a group.
     fn search_scales_of_rows(
         &self,
         matrix: Matrix<'_>,
@@ -155,8 +155,8 @@ pub trait Backend {
         searches: &[Option<ScaleSearch>],
         scales: &mut [f32],
     ) -> Result<(), Self::Fault> {
+        crate::reference::assert_one_search_per_row(matrix, grouping, searches, scales);
         let of_row = grouping.of_one_row();
-        assert_eq!(searches.len(), matrix.rows(), "one search per row");
         scales.fill(0.0);
         for ((row, search), scales) in searches.iter().enumerate().zip(scales.chunks_mut(of_row.group_count().max(1))) {
             if let Some(search) = search {
@@ -202,7 +202,7 @@ pub trait Backend {
     ///
     /// # Panics
     ///
-    /// When there is not one decoded value per sample.
+    /// When there is not one decoded value per sample, or weights are neither one per sample nor one for each column.
     fn errors(
         &self,
         matrix: Matrix<'_>,

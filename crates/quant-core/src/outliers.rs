@@ -153,6 +153,9 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn for_each_row(&self, mut visit: impl FnMut(usize, &[u32])) {
+        if self.matrix.rows() == 0 {
+            return;
+        }
         let columns = self.matrix.columns();
         let (mut samples, mut keys) = (vec![0.0; columns], vec![0; columns]);
         for row in 0..self.matrix.rows() {
@@ -173,7 +176,7 @@ impl Keys<'_> {
 }
 
 /// The `count`-th largest key, and how many of the keys that equal it are among the `count` largest. Counts by the upper and
-/// then by the lower half of the bits, so that no list of all keys is made.
+/// then by the lower half of the bits, so that no list of more keys than those of a row is made.
 fn least_key(keys: &Keys<'_>, count: usize) -> (u32, usize) {
     let (mut prefix, mut wanted) = (0u32, count.min(keys.matrix.len()));
     if wanted == 0 {
@@ -227,6 +230,25 @@ mod tests {
         let matrix = Matrix::new(Samples::F32(&samples), 2, 5).unwrap();
         let outliers = Outliers::find(matrix, None, rule(300_000, false));
         assert_eq!((outliers.columns, outliers.row_starts), (vec![0, 1, 2], vec![0, 3, 3]));
+    }
+
+    #[test]
+    fn they_are_those_of_a_sorted_list() {
+        // Ties within a run, across runs and across rows.
+        let (rows, columns) = (7, 200);
+        let samples: Vec<f32> = (0..rows * columns).map(|i| ((i * 7919 % 61) as f32 - 30.0) * 0.5).collect();
+        let matrix = Matrix::new(Samples::F32(&samples), rows, columns).unwrap();
+        for per_million in [0, 1000, 33_000, 100_000, 470_000] {
+            let rule = rule(per_million, false);
+            let found = Outliers::find(matrix, None, rule);
+            let mut order: Vec<usize> = (0..samples.len()).collect();
+            order.sort_by(|&i, &j| samples[j].abs().total_cmp(&samples[i].abs()).then(i.cmp(&j)));
+            order.truncate(rule.count(samples.len()));
+            order.sort_unstable();
+            let places: Vec<usize> = found.of_rows(0..rows).map(|(row, column, _)| row * columns + column).collect();
+            assert_eq!(places, order, "{per_million}");
+            assert!(found.of_rows(0..rows).all(|(row, column, x)| samples[row * columns + column] == x));
+        }
     }
 
     #[test]

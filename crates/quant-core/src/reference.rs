@@ -3,6 +3,7 @@
 //! [`Reference`] is itself a [`Backend`], so the conformance suite can be run on it and a caller can use it anywhere.
 
 mod errors;
+mod row_scales;
 mod switched;
 mod vectors;
 
@@ -18,7 +19,8 @@ use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
 use crate::transform::{Blocks, Hadamard};
 
-pub use errors::errors;
+pub use errors::{assert_one_error_per_sample, errors};
+pub use row_scales::{assert_one_search_per_row, search_scales_of_rows};
 pub use switched::{decode_switched, encode_switched};
 pub use vectors::{decode_vectors, encode_vectors};
 
@@ -164,6 +166,17 @@ impl Backend for Reference {
         for (group, scale) in scales.iter_mut().enumerate() {
             *scale = search_scale(&group_samples(matrix.samples(), grouping.range(group)), search);
         }
+        Ok(())
+    }
+
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), Self::Fault> {
+        search_scales_of_rows(matrix, grouping, searches, scales);
         Ok(())
     }
 

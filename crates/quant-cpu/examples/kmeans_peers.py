@@ -114,18 +114,17 @@ def sklearn_row(row):
     warnings.simplefilter("ignore")
     samples, weight = np.asarray(wide_rows[row]), np.asarray(wide_weights[row])
     with threadpool_limits(1):
-        means = KMeans(n_clusters=wide_levels, random_state=0, n_init="auto", max_iter=50)
+        means = KMeans(n_clusters=16, random_state=0, n_init="auto", max_iter=50)
         means.fit(samples.reshape(-1, 1), sample_weight=weight)
     return means.cluster_centers_.reshape(-1), means.labels_.astype(np.uint8)
 
 
-def sklearn_rows(processes, k):
-    global wide_rows, wide_weights, wide_levels
+def sklearn_rows(processes, count):
+    global wide_rows, wide_weights
     wide_rows, wide_weights = (np.load(folder / f"wide_{name}.npy", mmap_mode="r") for name in ("rows", "weights"))
-    wide_levels = k
     from multiprocessing import get_context
 
-    some = range(0, len(wide_rows), len(wide_rows) // 256)
+    some = range(0, len(wide_rows), len(wide_rows) // count)
     with get_context("fork").Pool(processes) as pool:
         list(pool.imap(sklearn_row, range(2 * processes)))
         seconds, found = timed(lambda: list(pool.imap(sklearn_row, some)))

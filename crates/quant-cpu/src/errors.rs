@@ -8,6 +8,7 @@ use crate::distortion::{LANES, TileSums, fold_lanes, sum_tile};
 use crate::samples::load;
 use crate::work::{Region, TILE, regions, tiles};
 use quant_core::measure::Distortion;
+use quant_core::reference::assert_one_error_per_sample;
 use quant_core::sensitivity::WeightedError;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
@@ -18,7 +19,7 @@ pub(crate) fn errors(
     decoded: &[f32],
     weights: Option<&[f32]>,
 ) -> (Distortion, WeightedError) {
-    assert_eq!(decoded.len(), matrix.len(), "one decoded value per sample");
+    assert_one_error_per_sample(matrix, decoded, weights);
     let regions = regions(matrix.rows(), matrix.columns(), cpu.chunk_len, TILE);
     let part = |region: &Region| measure_region(cpu, matrix, decoded, weights, region);
     let parts: Vec<_> = cpu.pool.install(|| regions.par_iter().map(part).collect());

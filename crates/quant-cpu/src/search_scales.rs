@@ -20,7 +20,7 @@ use crate::work::{self, chunks};
 use crate::{Cpu, level::Level};
 use cells::Cells;
 use quant_core::grouping::Grouping;
-use quant_core::reference::{power_of_two, sample_shift};
+use quant_core::reference::{assert_one_search_per_row, power_of_two, sample_shift};
 use quant_core::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use quant_core::tensor::{Matrix, Samples};
 use rayon::prelude::*;
@@ -106,8 +106,8 @@ pub(crate) fn search_scales_of_rows(
     searches: &[Option<ScaleSearch>],
     scales: &mut [f32],
 ) {
+    assert_one_search_per_row(matrix, grouping, searches, scales);
     let of_row = grouping.of_one_row();
-    assert_eq!(searches.len(), matrix.rows(), "one search per row");
     scales.fill(0.0);
     let rows = searches.par_iter().enumerate().zip(scales.par_chunks_mut(of_row.group_count().max(1)));
     cpu.pool.install(|| {

@@ -123,6 +123,7 @@ impl Backend for Partners {
         )
     }
 
+    // A dispatch for each row would cost more than its search.
     fn search_scales_of_rows(
         &self,
         matrix: Matrix<'_>,
@@ -157,6 +158,7 @@ impl Backend for Partners {
         )
     }
 
+    // Decoded samples are in host memory, where one pass over them is shorter than their way to a GPU.
     fn errors(
         &self,
         matrix: Matrix<'_>,

@@ -16,7 +16,7 @@ use crate::switched::SwitchedEncoding;
 use crate::tensor::Matrix;
 
 /// Samples that are decoded at a time to be measured.
-const PART_LEN: usize = 1 << 20;
+const PART_LEN: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 impl Quantized {
     /// No codes yet.
@@ -151,7 +151,7 @@ impl Quantized {
         let mut sums = Distortion::empty(self.bit_width.level_count());
         let mut weighted = WeightedError::default();
         let step = (PART_LEN / columns.max(1)).clamp(1, rows.max(1));
-        let mut decoded = vec![0.0; step * columns];
+        let mut decoded = vec![0.0; step.min(rows) * columns];
         for top in (0..rows).step_by(step) {
             let part = top..(top + step).min(rows);
             let decoded = &mut decoded[..part.len() * columns];
@@ -185,6 +185,64 @@ impl Quantized {
         }
         for (byte, count) in (0..=u8::MAX).zip(bytes) {
             (0..per_byte).for_each(|i| counts[usize::from(code_at(&[byte], self.bit_width, i))] += count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::{BitWidth, pack_row};
+    use crate::quantize::quantize_weighted;
+    use crate::reference::{self, Reference};
+    use crate::sensitivity::Weights;
+    use crate::tensor::Samples;
+
+    /// Some number for each index, below 2³², without order.
+    fn scattered(i: usize) -> u64 {
+        (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+    }
+
+    fn wave(i: usize) -> f32 {
+        scattered(i) as f32 / (1u64 << 31) as f32 - 1.0
+    }
+
+    #[test]
+    fn codes_are_counted_at_any_width_and_row_length() {
+        for (bits, columns) in (2..=8).flat_map(|bits| [1, 3, 7, 65].map(|columns| (bits, columns))) {
+            let (width, rows) = (BitWidth::new(bits).unwrap(), 5);
+            let row_len = width.row_len_bytes(columns);
+            let codes: Vec<u8> =
+                (0..rows * columns).map(|i| (scattered(i) % width.level_count() as u64) as u8).collect();
+            let mut packed = vec![0; rows * row_len];
+            codes.chunks(columns).zip(packed.chunks_mut(row_len)).for_each(|(c, to)| pack_row(c, width, to));
+            let recipe = Recipe::preset("lloyd4").unwrap();
+            let grouping = Grouping::new(rows, columns, GroupLength::Row);
+            let begun = Quantized::begun(&recipe, grouping, Codebooks::from_levels(2, [[0.0, 1.0]]));
+            let mut counts = vec![0; width.level_count()];
+            Quantized { bit_width: width, packed, ..begun }.count_codes(&mut counts);
+            let mut expected = vec![0; width.level_count()];
+            codes.iter().for_each(|&code| expected[usize::from(code)] += 1);
+            assert_eq!(counts, expected, "{bits} bits, {columns} columns");
+        }
+    }
+
+    #[test]
+    fn weights_stay_with_their_samples_in_every_part() {
+        let (rows, columns) = (9, 300);
+        let samples: Vec<f32> = (0..rows * columns).map(wave).collect();
+        let matrix = Matrix::new(Samples::F32(&samples), rows, columns).unwrap();
+        assert!(matrix.len() > 2 * PART_LEN, "several parts");
+        for count in [columns, rows * columns] {
+            let weights = Weights::new((0..count).map(|i| wave(i + 7).powi(4)).collect(), rows, columns).unwrap();
+            let recipe = Recipe::preset("nf4").unwrap();
+            let made = quantize_weighted(&Reference, matrix, Some(&weights), &recipe).unwrap();
+            let mut decoded = vec![0.0; matrix.len()];
+            made.decode(&Reference, &mut SamplesMut::F32(&mut decoded)).unwrap();
+            let (plain, weighted) = reference::errors(matrix, &decoded, Some(weights.values()));
+            let near = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b;
+            assert!(near(made.distortion.squared_error, plain.squared_error), "{count}");
+            assert!(near(made.weighted.unwrap().squared_error, weighted.squared_error), "{count} weights");
         }
     }
 }

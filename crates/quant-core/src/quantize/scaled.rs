@@ -74,6 +74,9 @@ fn absmax_scales<B: Backend>(
     Ok(scales)
 }
 
+/// Rows whose searches are held at a time: many for threads, few for memory.
+const SEARCHED_ROWS: usize = 1024;
+
 pub(super) fn search_scales<B: Backend>(
     backend: &B,
     matrix: Matrix<'_>,
@@ -95,8 +98,13 @@ pub(super) fn search_scales<B: Backend>(
         let own = Codebooks::from_levels(codebooks.level_count(), [codebooks.levels(row)]);
         ScaleSearch::new(&own, grouping.length(), signed)
     };
-    let searches: Vec<_> = (0..matrix.rows()).map(|row| has_levels(row).then(|| search(row))).collect();
-    backend.search_scales_of_rows(matrix, grouping, &searches, &mut scales)?;
+    let of_part = |rows: usize| Grouping::new(rows, matrix.columns(), grouping.length());
+    let per_part = of_part(SEARCHED_ROWS).group_count().max(1);
+    for (top, scales) in (0..matrix.rows()).step_by(SEARCHED_ROWS).zip(scales.chunks_mut(per_part)) {
+        let rows = top..(top + SEARCHED_ROWS).min(matrix.rows());
+        let searches: Vec<_> = rows.clone().map(|row| has_levels(row).then(|| search(row))).collect();
+        backend.search_scales_of_rows(matrix.row_range(rows), of_part(searches.len()), &searches, scales)?;
+    }
     Ok(scales)
 }
 

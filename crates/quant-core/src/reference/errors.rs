@@ -6,7 +6,7 @@ use crate::tensor::Matrix;
 
 /// The definition of [`crate::backend::Backend::errors`].
 pub fn errors(matrix: Matrix<'_>, decoded: &[f32], weights: Option<&[f32]>) -> (Distortion, WeightedError) {
-    assert_eq!(decoded.len(), matrix.len(), "one decoded value per sample");
+    assert_one_error_per_sample(matrix, decoded, weights);
     let per_column = weights.is_some_and(|w| w.len() == matrix.columns());
     let (mut sums, mut weighted) = (Distortion::empty(0), WeightedError::default());
     sums.sample_count = decoded.len() as u64;
@@ -23,4 +23,15 @@ pub fn errors(matrix: Matrix<'_>, decoded: &[f32], weights: Option<&[f32]>) -> (
         }
     }
     (sums, weighted)
+}
+
+/// What callers of that verb promise.
+///
+/// # Panics
+///
+/// When there is not one decoded value per sample, or weights are neither one per sample nor one for each column.
+pub fn assert_one_error_per_sample(matrix: Matrix<'_>, decoded: &[f32], weights: Option<&[f32]>) {
+    assert_eq!(decoded.len(), matrix.len(), "one decoded value per sample");
+    let fit = |w: &[f32]| w.len() == matrix.len() || w.len() == matrix.columns();
+    assert!(weights.is_none_or(fit), "one weight per sample or for each column");
 }
