@@ -11,6 +11,7 @@ mod binned;
 mod blocks;
 mod bounds;
 mod constrained;
+mod gathered;
 mod layer;
 mod path;
 mod radix;
