@@ -15,6 +15,7 @@ mod gathered;
 mod layer;
 mod path;
 mod radix;
+mod table;
 mod windows;
 
 use super::result::check_level_count;

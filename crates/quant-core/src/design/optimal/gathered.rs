@@ -183,13 +183,15 @@ impl Builder {
     #[inline(always)]
     fn extend(&mut self, samples: &[Sample], centre: f64, before: &mut [u32]) {
         let (mut weight, mut moment) = (self.weight[self.count], self.moment[self.count]);
-        let mut last = f32::NAN;
+        // In bits, which wait for each other less long than floats; those of a NaN are those of no value.
+        let mut last = u32::MAX;
         for (sample, before) in samples.iter().zip(before) {
             let (x, w) = (f64::from(sample.x) - centre, f64::from(sample.w));
             (weight, moment) = (weight + w, moment + w * x);
             *before = self.count as u32;
-            let is_new = (sample.x != last) & (sample.w > 0.0);
-            last = if is_new { sample.x } else { last };
+            let bits = (sample.x + 0.0).to_bits();
+            let is_new = (bits != last) & (sample.w.to_bits() << 1 != 0);
+            last = if is_new { bits } else { last };
             self.count += usize::from(is_new);
             (self.weight[self.count], self.moment[self.count]) = (weight, moment);
         }
