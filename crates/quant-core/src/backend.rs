@@ -11,6 +11,7 @@ use crate::error_feedback::Feedback;
 use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::scale::ScaleSearch;
+use crate::sensitivity::WeightedError;
 use crate::switched::SwitchedEncoding;
 use crate::tensor::{Dtype, Matrix, NotFinite, Samples};
 use crate::transform::{Blocks, Hadamard};
@@ -140,6 +141,31 @@ pub trait Backend {
         scales: &mut [f32],
     ) -> Result<(), Self::Fault>;
 
+    /// [`Self::search_scales`] with a search of its own for each row; where there is none, scales are 0. Class: exact.
+    ///
+    /// A backend that has nothing better searches row by row.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one search per row, or groups go beyond a row.
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), Self::Fault> {
+        let of_row = grouping.of_one_row();
+        assert_eq!(searches.len(), matrix.rows(), "one search per row");
+        scales.fill(0.0);
+        for ((row, search), scales) in searches.iter().enumerate().zip(scales.chunks_mut(of_row.group_count().max(1))) {
+            if let Some(search) = search {
+                self.search_scales(matrix.row_range(row..row + 1), of_row, search, scales)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Codes of all samples, packed row by row. Class: exact.
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Self::Fault>;
 
@@ -168,6 +194,23 @@ pub trait Backend {
     /// Error of the codes against the samples they stand for. Class: counts exact, f64 sums bounded.
     fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8])
     -> Result<Distortion, Self::Fault>;
+
+    /// Errors of `decoded`, row-major, against the samples of `matrix`: plain, without counts of codes, and under `weights`,
+    /// one per sample or one for each column; sums of 0 where there are none. Class: f64 sums bounded.
+    ///
+    /// A backend without a kernel of its own uses the scalar definition: all is in host memory.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one decoded value per sample.
+    fn errors(
+        &self,
+        matrix: Matrix<'_>,
+        decoded: &[f32],
+        weights: Option<&[f32]>,
+    ) -> Result<(Distortion, WeightedError), Self::Fault> {
+        Ok(crate::reference::errors(matrix, decoded, weights))
+    }
 
     /// How often each of the 65,536 bit patterns occurs among 16-bit samples. Class: exact.
     ///

@@ -32,8 +32,9 @@ use compare::{bounded_sum, exact, exact_values, within_one_ulp};
 #[macro_export]
 macro_rules! conformance_suite {
     ($backends:path) => {
-        $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales encode
-            encode_on_thresholds encode_with_feedback decode distortion value_histogram histogram cell_statistics gather
+        $crate::conformance_suite!(@tests $backends; first_not_finite absmax_scales search_scales search_scales_of_rows
+            encode
+            encode_on_thresholds encode_with_feedback decode distortion errors value_histogram histogram cell_statistics gather
             fit_rows encode_switched decode_switched encode_vectors decode_vectors hadamard block_transform vector_cells);
     };
     (@tests $backends:path; $($verb:ident)*) => {$(
@@ -115,6 +116,28 @@ pub fn search_scales<B: Backend>(backends: &[B]) {
     }
 }
 
+/// Case of [`Backend::search_scales_of_rows`]: rows take turns with some codebooks and none.
+pub fn search_scales_of_rows<B: Backend>(backends: &[B]) {
+    for (length, signed) in
+        [(GroupLength::Samples(64), true), (GroupLength::Samples(7), false), (GroupLength::Row, true)]
+    {
+        let search = |levels: &[f32]| ScaleSearch::new(&Codebooks::from_levels(levels.len(), [levels]), length, signed);
+        let some = cases::searches().into_iter().map(|(levels, ..)| Some(search(&levels)));
+        let some: Vec<_> = some.step_by(5).chain([None]).collect();
+        for_each_input(|matrix| {
+            let grouping = Grouping::new(matrix.rows(), matrix.columns(), length);
+            let searches: Vec<_> = (0..matrix.rows()).map(|row| some[row % some.len()].clone()).collect();
+            let mut expected = vec![f32::NAN; grouping.group_count()];
+            done(Reference.search_scales_of_rows(matrix.matrix(), grouping, &searches, &mut expected));
+            for backend in backends {
+                let mut scales = vec![f32::NAN; grouping.group_count()];
+                done(backend.search_scales_of_rows(matrix.matrix(), grouping, &searches, &mut scales));
+                exact_values(&scales, &expected, &format!("{} on {matrix}, {length:?}", backend.name()));
+            }
+        });
+    }
+}
+
 fn compare_encode<B: Backend>(backends: &[B], matrix: &StoredMatrix, encoding: &Encoding<'_>, plan: &Plan) {
     let mut expected = vec![0xff; encoding.codes_len_bytes()];
     done(Reference.encode(matrix.matrix(), encoding, &mut expected));
@@ -173,6 +196,33 @@ pub fn distortion<B: Backend>(backends: &[B]) {
             bounded_sum(found.squared_error, expected.squared_error, matrix.len(), &format!("squared error, {place}"));
             bounded_sum(found.energy, expected.energy, matrix.len(), &format!("energy, {place}"));
             bounded_sum(found.error_max, expected.error_max, 1, &format!("largest error, {place}"));
+        }
+    });
+}
+
+/// Case of [`Backend::errors`]: without weights, with one for each column, with one per sample, some of them 0.
+pub fn errors<B: Backend>(backends: &[B]) {
+    for_each_input(|matrix| {
+        let mut noise = cases::Noise(7);
+        let decoded: Vec<f32> = (0..matrix.len()).map(|i| matrix.samples().get(i) + 0.01 * noise.normal()).collect();
+        let weights: Vec<f32> = (0..matrix.len()).map(|_| noise.normal().max(0.0)).collect();
+        let columns = matrix.columns().min(matrix.len());
+        for weights in [None, Some(&weights[..columns]), Some(&weights[..])] {
+            let (plain, weighted) = done(Reference.errors(matrix.matrix(), &decoded, weights));
+            for backend in backends {
+                let count = weights.map_or(0, <[f32]>::len);
+                let place = |what: &str| format!("{what}, {} on {matrix}, {count} weights", backend.name());
+                let (own_plain, own_weighted) = done(backend.errors(matrix.matrix(), &decoded, weights));
+                assert_eq!(own_plain.sample_count, plain.sample_count, "{}", place("samples"));
+                let sum = |found: f64, expected: f64, what: &str| {
+                    bounded_sum(found, expected, matrix.len(), &place(what));
+                };
+                sum(own_plain.squared_error, plain.squared_error, "squared error");
+                sum(own_plain.energy, plain.energy, "energy");
+                sum(own_plain.error_max, plain.error_max, "largest error");
+                sum(own_weighted.squared_error, weighted.squared_error, "weighted error");
+                sum(own_weighted.energy, weighted.energy, "weighted energy");
+            }
         }
     });
 }

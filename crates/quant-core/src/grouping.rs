@@ -63,6 +63,16 @@ impl Grouping {
         }
     }
 
+    /// The groups of any one row alone.
+    ///
+    /// # Panics
+    ///
+    /// When rows share a group.
+    pub fn of_one_row(&self) -> Self {
+        assert!(self.length != GroupLength::Tensor, "groups end with their rows");
+        Self { rows: 1, ..*self }
+    }
+
     /// Row-major positions of the samples of group `index`.
     pub fn range(&self, index: usize) -> Range<usize> {
         match self.length {

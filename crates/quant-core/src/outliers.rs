@@ -48,26 +48,26 @@ impl Outliers {
     /// assert_eq!((outliers.row_starts, outliers.columns), (vec![0, 1, 2], vec![1, 2]));
     /// ```
     pub fn find(matrix: Matrix<'_>, weights: Option<&[f32]>, rule: OutlierRule) -> Self {
-        let (columns, samples) = (matrix.columns(), matrix.samples());
-        let weights = weights.filter(|_| rule.by_sensitivity);
-        let weight = |i: usize| weights.map_or(1.0, |w| if w.len() == columns { w[i % columns] } else { w[i] });
-        // √w·|x| is not negative, so its bits ascend as it does.
-        let key = |i: usize| (samples.get(i).abs() * weight(i).sqrt()).min(f32::MAX).to_bits();
-        let (least, mut spare) = least_key(matrix.len(), rule.count(matrix.len()), &key);
-        let dtype = samples.dtype();
-        let mut found = Self { row_starts: vec![0], columns: Vec::new(), values: Vec::new(), dtype };
-        for row in 0..matrix.rows() {
-            for column in 0..columns {
-                let index = row * columns + column;
-                let taken = key(index) > least || (key(index) == least && spare > 0);
-                if taken {
-                    spare -= usize::from(key(index) == least);
-                    found.columns.push(column as u32);
-                    found.values.push(samples.get(index));
+        let keys = Keys { matrix, weights: weights.filter(|_| rule.by_sensitivity) };
+        let (least, mut spare) = least_key(&keys, rule.count(matrix.len()));
+        let mut found =
+            Self { row_starts: vec![0], columns: Vec::new(), values: Vec::new(), dtype: matrix.samples().dtype() };
+        keys.for_each_row(|row, keys| {
+            for (run, keys) in keys.chunks(RUN).enumerate() {
+                // Few are: most runs have none, and to see that takes no branch.
+                if keys.iter().fold(0, |most: u32, &key| most.max(key)) < least {
+                    continue;
+                }
+                for (column, &key) in (run * RUN..).zip(keys) {
+                    if key > least || (key == least && spare > 0) {
+                        spare -= usize::from(key == least);
+                        found.columns.push(column as u32);
+                        found.values.push(matrix.samples().get(row * matrix.columns() + column));
+                    }
                 }
             }
             found.row_starts.push(found.columns.len() as u32);
-        }
+        });
         found
     }
 
@@ -141,17 +141,50 @@ impl Rest {
     }
 }
 
+/// Keys that are compared together.
+const RUN: usize = 64;
+
+/// What samples are chosen by: the bits of √w·|x|, which is not negative, so that they ascend as it does.
+struct Keys<'a> {
+    matrix: Matrix<'a>,
+    /// One per sample or one row for all; 1 where there are none.
+    weights: Option<&'a [f32]>,
+}
+
+impl Keys<'_> {
+    fn for_each_row(&self, mut visit: impl FnMut(usize, &[u32])) {
+        let columns = self.matrix.columns();
+        let (mut samples, mut keys) = (vec![0.0; columns], vec![0; columns]);
+        for row in 0..self.matrix.rows() {
+            let range = row * columns..(row + 1) * columns;
+            self.matrix.samples().slice(range.clone()).copy_to(&mut samples);
+            match self.weights {
+                None => keys.iter_mut().zip(&samples).for_each(|(key, x)| *key = x.abs().to_bits()),
+                Some(w) => {
+                    let weights = if w.len() == columns { w } else { &w[range] };
+                    let key = |x: f32, w: f32| (x.abs() * w.sqrt()).min(f32::MAX).to_bits();
+                    let pairs = samples.iter().zip(weights);
+                    keys.iter_mut().zip(pairs).for_each(|(to, (&x, &w))| *to = key(x, w));
+                }
+            }
+            visit(row, &keys);
+        }
+    }
+}
+
 /// The `count`-th largest key, and how many of the keys that equal it are among the `count` largest. Counts by the upper and
 /// then by the lower half of the bits, so that no list of all keys is made.
-fn least_key(len: usize, count: usize, key: &impl Fn(usize) -> u32) -> (u32, usize) {
-    let (mut prefix, mut wanted) = (0u32, count.min(len));
+fn least_key(keys: &Keys<'_>, count: usize) -> (u32, usize) {
+    let (mut prefix, mut wanted) = (0u32, count.min(keys.matrix.len()));
     if wanted == 0 {
         return (u32::MAX, 0);
     }
     for shift in [16, 0] {
         let mut counts = vec![0usize; 1 << 16];
         let is_below = |k: u32| shift == 16 || k >> 16 == prefix >> 16;
-        (0..len).map(key).filter(|&k| is_below(k)).for_each(|k| counts[(k >> shift & 0xffff) as usize] += 1);
+        keys.for_each_row(|_, keys| {
+            keys.iter().filter(|&&k| is_below(k)).for_each(|k| counts[(k >> shift & 0xffff) as usize] += 1);
+        });
         let mut digit = counts.len() - 1;
         while counts[digit] < wanted {
             wanted -= counts[digit];

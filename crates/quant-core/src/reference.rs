@@ -2,6 +2,7 @@
 //!
 //! [`Reference`] is itself a [`Backend`], so the conformance suite can be run on it and a caller can use it anywhere.
 
+mod errors;
 mod switched;
 mod vectors;
 
@@ -17,6 +18,7 @@ use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
 use crate::transform::{Blocks, Hadamard};
 
+pub use errors::errors;
 pub use switched::{decode_switched, encode_switched};
 pub use vectors::{decode_vectors, encode_vectors};
 

@@ -1,7 +1,5 @@
 //! What does an error of each sample weigh? Sensitivity weights: a Fisher diagonal, an importance matrix, input energies.
 
-use crate::tensor::Matrix;
-
 /// Weights of squared errors: one per sample, or one for each column.
 ///
 /// A loss that rises by ½ Σ h_i e_i² asks for weights h_i: the Fisher diagonal E g_i² where gradients are known, or
@@ -48,12 +46,25 @@ impl Weights {
         if values.len() != columns && values.len() != rows * columns {
             return Err(WeightsError::Count { actual: values.len(), rows, columns });
         }
-        if let Some(index) = values.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+        let refused = |w: &f32| !(w.is_finite() && *w >= 0.0);
+        // Sixteen at a time, which need not wait for each other: one per sample may be billions.
+        let (sixteens, rest) = values.as_chunks::<16>();
+        let are_refused = sixteens.iter().any(|w| w.iter().fold(false, |any, w| any | refused(w)));
+        if (are_refused || rest.iter().any(refused))
+            && let Some(index) = values.iter().position(refused)
+        {
             return Err(WeightsError::OutOfRange { index, value: values[index] });
         }
-        let mean = values.iter().map(|&w| f64::from(w)).sum::<f64>() / values.len().max(1) as f64;
-        match mean > 0.0 {
-            true => values.iter_mut().for_each(|w| *w = (f64::from(*w) / mean) as f32),
+        let mut lanes = [0.0; 16];
+        for w in sixteens {
+            lanes.iter_mut().zip(w).for_each(|(sum, &w)| *sum += f64::from(w));
+        }
+        let sum = lanes.iter().sum::<f64>() + rest.iter().map(|&w| f64::from(w)).sum::<f64>();
+        match sum > 0.0 {
+            true => {
+                let inverse_mean = values.len() as f64 / sum;
+                values.iter_mut().for_each(|w| *w = (f64::from(*w) * inverse_mean) as f32);
+            }
             // Nothing matters: everything matters alike.
             false => values.fill(1.0),
         }
@@ -76,14 +87,9 @@ pub struct WeightedError {
 }
 
 impl WeightedError {
-    /// Adds the errors of `decoded` for the samples of `matrix`, which begin at sample `start` of those weighted.
-    pub(crate) fn add(&mut self, matrix: Matrix<'_>, decoded: &[f32], weights: &[f32], start: usize) {
-        let columns = matrix.columns();
-        for (i, y) in decoded.iter().enumerate() {
-            let weight = f64::from(if weights.len() == columns { weights[i % columns] } else { weights[start + i] });
-            let x = f64::from(matrix.samples().get(i));
-            self.squared_error += weight * (x - f64::from(*y)).powi(2);
-            self.energy += weight * x * x;
-        }
+    /// Adds the sums of `other`.
+    pub fn merge(&mut self, other: &WeightedError) {
+        self.squared_error += other.squared_error;
+        self.energy += other.energy;
     }
 }

@@ -86,6 +86,27 @@ impl<'a> Samples<'a> {
         })
     }
 
+    /// All samples as f32, after [`flush`].
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut to = vec![0.0; self.len()];
+        self.copy_to(&mut to);
+        to
+    }
+
+    /// Writes all samples as f32, after [`flush`].
+    ///
+    /// # Panics
+    ///
+    /// When `to` has another length.
+    pub fn copy_to(&self, to: &mut [f32]) {
+        assert_eq!(to.len(), self.len(), "a place for each sample");
+        match self {
+            Self::F32(s) => to.iter_mut().zip(*s).for_each(|(to, &x)| *to = flush(x)),
+            Self::F16(s) => to.iter_mut().zip(*s).for_each(|(to, x)| *to = flush(x.to_f32())),
+            Self::Bf16(s) => to.iter_mut().zip(*s).for_each(|(to, x)| *to = flush(x.to_f32())),
+        }
+    }
+
     /// Samples `range` as the same kind of run.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Samples<'a> {
         match self {

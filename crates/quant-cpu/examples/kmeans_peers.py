@@ -1,6 +1,6 @@
 """Answers requests of kmeans_workloads.rs: one line in, `seconds mse processor_seconds` or a reason out.
 
-Needs numpy and any of flash1dkmeans, kmeans1d, ckwrap, joblib, faiss-cpu. Compiled code is warmed up before it is timed.
+Needs numpy and any of flash1dkmeans, kmeans1d, ckwrap, joblib, faiss-cpu, scikit-learn (SqueezeLLM names 1.3.1). Compiled code is warmed up before it is timed.
 """
 
 import os
@@ -104,6 +104,35 @@ def ckwrap_rows(processes, k):
     return seconds * len(rows) / len(some) / processes, float("inf")
 
 
+def sklearn_row(row):
+    """One row as SqueezeLLM's script fits it, which also allows each process one thread."""
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    warnings.simplefilter("ignore")
+    samples, weight = np.asarray(wide_rows[row]), np.asarray(wide_weights[row])
+    with threadpool_limits(1):
+        means = KMeans(n_clusters=wide_levels, random_state=0, n_init="auto", max_iter=50)
+        means.fit(samples.reshape(-1, 1), sample_weight=weight)
+    return means.cluster_centers_.reshape(-1), means.labels_.astype(np.uint8)
+
+
+def sklearn_rows(processes, k):
+    global wide_rows, wide_weights, wide_levels
+    wide_rows, wide_weights = (np.load(folder / f"wide_{name}.npy", mmap_mode="r") for name in ("rows", "weights"))
+    wide_levels = k
+    from multiprocessing import get_context
+
+    some = range(0, len(wide_rows), len(wide_rows) // 256)
+    with get_context("fork").Pool(processes) as pool:
+        list(pool.imap(sklearn_row, range(2 * processes)))
+        seconds, found = timed(lambda: list(pool.imap(sklearn_row, some)))
+    errors = [nearest_error(wide_rows[i], levels, wide_weights[i]) for i, (levels, _) in zip(some, found)]
+    return seconds * len(wide_rows) / len(some), np.mean(errors)
+
+
 def vector_error(data, centroids):
     """Mean squared error per sample in f64: what faiss states comes from sums in f32, and is off by 1e-5."""
     y = centroids.astype(np.float64)
@@ -138,7 +167,7 @@ for line in sys.stdin:
     try:
         seconds, mse = globals()[verb](int(first), int(k))
         # What other processes used is not known here.
-        in_others = verb == "flash_rows" and first != "1"
+        in_others = verb == "sklearn_rows" or verb == "flash_rows" and first != "1"
         print(seconds, mse, "unknown" if in_others else processor_seconds, flush=True)
     except Exception as error:  # a missing or refusing peer is an answer too
         print("refused:", type(error).__name__, error, flush=True)

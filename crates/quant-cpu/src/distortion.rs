@@ -14,7 +14,8 @@ use quant_core::measure::Distortion;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
 
-const LANES: usize = 16;
+/// Sums of a tile side by side.
+pub(crate) const LANES: usize = 16;
 
 pub(crate) fn distortion(cpu: &Cpu, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8]) -> Distortion {
     encoding.assert_consistent();
@@ -26,9 +27,7 @@ pub(crate) fn distortion(cpu: &Cpu, matrix: Matrix<'_>, encoding: &Encoding<'_>,
     sums.sample_count = matrix.len() as u64;
     for part in parts {
         for tile in part.tiles {
-            sums.squared_error += tile.squared_error;
-            sums.energy += tile.energy;
-            sums.error_max = sums.error_max.max(tile.error_max);
+            tile.add_to(&mut sums);
         }
         sums.code_counts.iter_mut().zip(part.code_counts).for_each(|(sum, n)| *sum += n);
     }
@@ -41,10 +40,18 @@ struct Part {
 }
 
 #[derive(Clone, Copy)]
-struct TileSums {
+pub(crate) struct TileSums {
     squared_error: f64,
     energy: f64,
     error_max: f64,
+}
+
+impl TileSums {
+    pub(crate) fn add_to(&self, sums: &mut Distortion) {
+        sums.squared_error += self.squared_error;
+        sums.energy += self.energy;
+        sums.error_max = sums.error_max.max(self.error_max);
+    }
 }
 
 fn measure_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8], region: &Region) -> Part {
@@ -73,7 +80,7 @@ fn measure_region(level: Level, matrix: Matrix<'_>, encoding: &Encoding<'_>, pac
 }
 
 #[inline(always)]
-fn sum_tile(x: &[f32], y: &[f32]) -> TileSums {
+pub(crate) fn sum_tile(x: &[f32], y: &[f32]) -> TileSums {
     let mut lanes = [[0.0f64; LANES]; 3];
     let ((x16, x_rest), (y16, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     for (x, y) in x16.iter().zip(y16) {
@@ -101,7 +108,7 @@ fn add_lanes(x: &[f32; LANES], y: &[f32; LANES], [squared_error, energy, error_m
     }
 }
 
-fn fold_lanes(mut lanes: [f64; LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
+pub(crate) fn fold_lanes(mut lanes: [f64; LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
     let mut width = LANES / 2;
     while width > 0 {
         (0..width).for_each(|i| lanes[i] = join(lanes[i], lanes[i + width]));

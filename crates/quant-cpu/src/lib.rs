@@ -20,6 +20,7 @@ mod encode;
 mod encode_switched;
 mod encode_vectors;
 mod encode_with_feedback;
+mod errors;
 mod first_not_finite;
 mod fit_rows;
 mod hadamard;
@@ -41,6 +42,7 @@ use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
+use quant_core::sensitivity::WeightedError;
 use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
@@ -151,6 +153,17 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), Infallible> {
+        search_scales::search_scales_of_rows(self, matrix, grouping, searches, scales);
+        Ok(())
+    }
+
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), Infallible> {
         encode::encode(self, matrix, encoding, packed);
         Ok(())
@@ -174,6 +187,15 @@ impl Backend for Cpu {
 
     fn distortion(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &[u8]) -> Result<Distortion, Infallible> {
         Ok(distortion::distortion(self, matrix, encoding, packed))
+    }
+
+    fn errors(
+        &self,
+        matrix: Matrix<'_>,
+        decoded: &[f32],
+        weights: Option<&[f32]>,
+    ) -> Result<(Distortion, WeightedError), Infallible> {
+        Ok(errors::errors(self, matrix, decoded, weights))
     }
 
     fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, Infallible> {

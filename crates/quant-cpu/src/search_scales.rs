@@ -98,6 +98,27 @@ pub(crate) fn search_scales(
     work::fill_groups(&cpu.pool, grouping, cpu.chunk_len, scales, short, long);
 }
 
+/// Rows are shared out among threads; groups of a row too, where there are few rows.
+pub(crate) fn search_scales_of_rows(
+    cpu: &Cpu,
+    matrix: Matrix<'_>,
+    grouping: Grouping,
+    searches: &[Option<ScaleSearch>],
+    scales: &mut [f32],
+) {
+    let of_row = grouping.of_one_row();
+    assert_eq!(searches.len(), matrix.rows(), "one search per row");
+    scales.fill(0.0);
+    let rows = searches.par_iter().enumerate().zip(scales.par_chunks_mut(of_row.group_count().max(1)));
+    cpu.pool.install(|| {
+        rows.for_each(|((row, search), scales)| {
+            if let Some(search) = search {
+                search_scales(cpu, matrix.row_range(row..row + 1), of_row, search, scales);
+            }
+        });
+    });
+}
+
 impl Costs<'_> {
     /// Scales of short groups from `first` on.
     fn fill(&self, samples: Samples<'_>, grouping: Grouping, first: usize, scales: &mut [f32]) {

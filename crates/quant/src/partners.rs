@@ -13,6 +13,7 @@ use quant_core::error_feedback::Feedback;
 use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::scale::ScaleSearch;
+use quant_core::sensitivity::WeightedError;
 use quant_core::switched::SwitchedEncoding;
 use quant_core::tensor::{Matrix, NotFinite, Samples};
 use quant_core::transform::{Blocks, Hadamard};
@@ -122,6 +123,17 @@ impl Backend for Partners {
         )
     }
 
+    fn search_scales_of_rows(
+        &self,
+        matrix: Matrix<'_>,
+        grouping: Grouping,
+        searches: &[Option<ScaleSearch>],
+        scales: &mut [f32],
+    ) -> Result<(), GpuError> {
+        certain(self.cpu.search_scales_of_rows(matrix, grouping, searches, scales));
+        Ok(())
+    }
+
     fn encode(&self, matrix: Matrix<'_>, encoding: &Encoding<'_>, packed: &mut [u8]) -> Result<(), GpuError> {
         let packed = std::cell::RefCell::new(packed);
         self.either(
@@ -143,6 +155,15 @@ impl Backend for Partners {
             || self.gpu.distortion(matrix, encoding, packed),
             || certain(self.cpu.distortion(matrix, encoding, packed)),
         )
+    }
+
+    fn errors(
+        &self,
+        matrix: Matrix<'_>,
+        decoded: &[f32],
+        weights: Option<&[f32]>,
+    ) -> Result<(Distortion, WeightedError), GpuError> {
+        Ok(certain(self.cpu.errors(matrix, decoded, weights)))
     }
 
     fn value_histogram(&self, samples: Samples<'_>) -> Result<Vec<u64>, GpuError> {

@@ -136,8 +136,11 @@ impl Sensitivities {
             }
         }
         let len = values.len() / m.count;
-        let weights = |part: &[f32]| Weights::new(part.to_vec(), m.rows, m.columns).map_err(|e| self.refused(name, e));
-        values.chunks(len.max(1)).map(weights).collect::<Result<_, _>>().map(Some)
+        let weights = |part: Vec<f32>| Weights::new(part, m.rows, m.columns).map_err(|e| self.refused(name, e));
+        if m.count == 1 {
+            return Ok(Some(vec![weights(values)?]));
+        }
+        values.chunks(len.max(1)).map(|part| weights(part.to_vec())).collect::<Result<_, _>>().map(Some)
     }
 }
 
@@ -149,5 +152,5 @@ fn read(checkpoint: &Checkpoint, index: usize) -> Result<Vec<f32>, Error> {
     let dtype = checkpoint.tensors()[index].dtype.float().expect("checked to be floats");
     let bytes = checkpoint.read_samples(index)?;
     let samples = quant_core::tensor::Samples::from_bytes(&bytes, dtype).expect("the buffer is aligned");
-    Ok((0..samples.len()).map(|i| samples.get(i)).collect())
+    Ok(samples.to_f32())
 }

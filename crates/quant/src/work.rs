@@ -201,8 +201,7 @@ fn merged(quantized: &[Quantized]) -> Distortion {
 
 fn weighted(quantized: &[Quantized]) -> Option<WeightedError> {
     quantized.iter().filter_map(|q| q.weighted).reduce(|mut sum, other| {
-        sum.squared_error += other.squared_error;
-        sum.energy += other.energy;
+        sum.merge(&other);
         sum
     })
 }

@@ -141,25 +141,25 @@ impl Quantized {
     }
 
     /// Measures what a decoder sees, outliers put back, against `matrix`; plainly, and under `weights` where there are any.
-    pub(super) fn measure<B: Backend>(
+    pub(super) fn measure<'w, B: Backend>(
         &mut self,
         backend: &B,
         matrix: Matrix<'_>,
-        weights: Option<&[f32]>,
+        weights: Option<&'w [f32]>,
     ) -> Result<(), B::Fault> {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let mut sums = Distortion::empty(self.bit_width.level_count());
         let mut weighted = WeightedError::default();
-        let step = (PART_LEN / columns.max(1)).max(1);
+        let step = (PART_LEN / columns.max(1)).clamp(1, rows.max(1));
+        let mut decoded = vec![0.0; step * columns];
         for top in (0..rows).step_by(step) {
             let part = top..(top + step).min(rows);
-            let mut decoded = vec![0.0; part.len() * columns];
-            self.decode_rows(backend, part.clone(), &mut SamplesMut::F32(&mut decoded))?;
-            let original = matrix.row_range(part.clone());
-            sums.merge(&errors(original, &decoded));
-            if let Some(weights) = weights {
-                weighted.add(original, &decoded, weights, top * columns);
-            }
+            let decoded = &mut decoded[..part.len() * columns];
+            self.decode_rows(backend, part.clone(), &mut SamplesMut::F32(decoded))?;
+            let own = |w: &'w [f32]| if w.len() == columns { w } else { &w[top * columns..part.end * columns] };
+            let errors = backend.errors(matrix.row_range(part.clone()), decoded, weights.map(own))?;
+            sums.merge(&errors.0);
+            weighted.merge(&errors.1);
         }
         match self.vectors {
             // Of indices of several codebooks there is no one entropy.
@@ -171,24 +171,20 @@ impl Quantized {
         Ok(())
     }
 
+    /// Whole bytes first, where a byte holds whole codes.
     fn count_codes(&self, counts: &mut [u64]) {
-        let columns = self.grouping.columns();
+        let (columns, bits) = (self.grouping.columns(), self.bit_width.bits());
         let row_len = self.bit_width.row_len_bytes(columns).max(1);
+        let per_byte = if 8 % bits == 0 { 8 / bits } else { 0 };
+        let byte_count = columns.checked_div(per_byte).unwrap_or(0);
+        let mut bytes = [0u64; 256];
         for row in self.packed.chunks_exact(row_len) {
-            (0..columns).for_each(|i| counts[usize::from(code_at(row, self.bit_width, i))] += 1);
+            row[..byte_count].iter().for_each(|&byte| bytes[usize::from(byte)] += 1);
+            let rest = byte_count * per_byte..columns;
+            rest.for_each(|i| counts[usize::from(code_at(row, self.bit_width, i))] += 1);
+        }
+        for (byte, count) in (0..=u8::MAX).zip(bytes) {
+            (0..per_byte).for_each(|i| counts[usize::from(code_at(&[byte], self.bit_width, i))] += count);
         }
     }
-}
-
-fn errors(matrix: Matrix<'_>, decoded: &[f32]) -> Distortion {
-    let mut sums = Distortion::empty(0);
-    sums.sample_count = decoded.len() as u64;
-    for (i, y) in decoded.iter().enumerate() {
-        let x = f64::from(matrix.samples().get(i));
-        let error = x - f64::from(*y);
-        sums.squared_error += error * error;
-        sums.energy += x * x;
-        sums.error_max = sums.error_max.max(error.abs());
-    }
-    sums
 }

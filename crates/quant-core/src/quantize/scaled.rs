@@ -83,21 +83,20 @@ pub(super) fn search_scales<B: Backend>(
 ) -> Result<Vec<f32>, B::Fault> {
     let signed = rule == ScaleRule::SignedSearch;
     let mut scales = vec![0.0; grouping.group_count()];
+    let has_levels = |row: usize| level_max(codebooks.levels(row)) > 0.0;
     if codebooks.count() == 1 {
-        if level_max(codebooks.levels(0)) > 0.0 {
+        if has_levels(0) {
             let search = ScaleSearch::new(codebooks, grouping.length(), signed);
             backend.search_scales(matrix, grouping, &search, &mut scales)?;
         }
         return Ok(scales);
     }
-    let row_grouping = Grouping::new(1, matrix.columns(), grouping.length());
-    for (row, scales) in scales.chunks_mut(grouping.groups_per_row()).enumerate() {
-        let codebook = Codebooks::from_levels(codebooks.level_count(), [codebooks.levels(row)]);
-        if level_max(codebook.levels(0)) > 0.0 {
-            let search = ScaleSearch::new(&codebook, grouping.length(), signed);
-            backend.search_scales(matrix.row_range(row..row + 1), row_grouping, &search, scales)?;
-        }
-    }
+    let search = |row: usize| {
+        let own = Codebooks::from_levels(codebooks.level_count(), [codebooks.levels(row)]);
+        ScaleSearch::new(&own, grouping.length(), signed)
+    };
+    let searches: Vec<_> = (0..matrix.rows()).map(|row| has_levels(row).then(|| search(row))).collect();
+    backend.search_scales_of_rows(matrix, grouping, &searches, &mut scales)?;
     Ok(scales)
 }
 
