@@ -82,3 +82,19 @@ pub(crate) fn load_i16(from: &[i16; 32]) -> __m512i {
     // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
     unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
 }
+
+/// Sixteen 32-bit integers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_i32(from: &[i32; 16]) -> __m512i {
+    // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+}
+
+/// Sixteen 32-bit integers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_i32(to: &mut [i32; 16], values: __m512i) {
+    // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) }
+}

@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod filter;
+#[cfg(target_arch = "x86_64")]
+mod integers;
 
 use crate::{Cpu, level::Level};
 use quant_core::design::vector::{Points, VectorCells};
@@ -215,20 +217,44 @@ pub(crate) fn vector_cells(
             codes,
             #[inline(always)]
             |place, codes| {
-                for (i, &code) in codes.iter().enumerate() {
-                    let weight = weights.map_or(1.0, |w| w[first + place + i]);
-                    cells.add(code as usize, &samples[(place + i) * d..][..d], weight);
-                }
+                let weights = weights.map(|w| &w[first + place..][..codes.len()]);
+                add(&mut cells, codes, &samples[place * d..][..codes.len() * d], weights);
             },
         );
         cells
     };
     let tiles = codes.par_chunks_mut(tile_len).zip(points.samples().par_chunks(tile_len * d)).enumerate();
-    let parts: Vec<VectorCells> = cpu.pool.install(|| tiles.map(of_tile).collect());
+    // One by one: threads that are done earlier then take what is left of the others.
+    let parts: Vec<VectorCells> = cpu.pool.install(|| tiles.with_max_len(1).map(of_tile).collect());
     let mut parts = parts.into_iter();
     let mut cells = parts.next().expect("at least one point");
     parts.for_each(|part| cells.merge(&part));
     cells
+}
+
+/// [`VectorCells::add`] of points one after another; common dimensions are known to the compiler.
+#[inline(always)]
+fn add(cells: &mut VectorCells, codes: &[u32], samples: &[f32], weights: Option<&[f32]>) {
+    match (samples.len() / codes.len(), weights) {
+        (2, None) => add_unweighted::<2>(cells, codes, samples),
+        (4, None) => add_unweighted::<4>(cells, codes, samples),
+        (8, None) => add_unweighted::<8>(cells, codes, samples),
+        (d, _) => {
+            for (i, (&code, point)) in codes.iter().zip(samples.chunks_exact(d)).enumerate() {
+                cells.add(code as usize, point, weights.map_or(1.0, |w| w[i]));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_unweighted<const D: usize>(cells: &mut VectorCells, codes: &[u32], samples: &[f32]) {
+    let (sums, _) = cells.sums.as_chunks_mut::<D>();
+    for (&code, point) in codes.iter().zip(samples.as_chunks::<D>().0) {
+        cells.weights[code as usize] += 1.0;
+        let sums = &mut sums[code as usize];
+        (0..D).for_each(|i| sums[i] += f64::from(point[i]));
+    }
 }
 
 fn checked(level: Level, points: Points<'_>, codevectors: Points<'_>, codes: &[u32]) -> Groups {
@@ -252,7 +278,11 @@ pub(crate) fn encode(
         || {
             let parts = codes.chunks_mut(BLOCK).zip(samples.chunks(BLOCK * groups.dimension));
             for (index, (codes, samples)) in parts.enumerate() {
-                codes.copy_from_slice(&block.nearest(level, groups, samples)[..codes.len()]);
+                let found = block.nearest(level, groups, samples);
+                match codes.first_chunk_mut() {
+                    Some(codes) => *codes = found,
+                    None => codes.copy_from_slice(&found[..codes.len()]),
+                }
                 then(index * BLOCK, codes);
             }
         },

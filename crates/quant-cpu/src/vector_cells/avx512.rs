@@ -16,7 +16,8 @@ pub(super) fn nearest(coordinates: &[[f32; BLOCK]], groups: &Groups, samples: &[
     }
     let mut codes = store_codes(least_of_groups(coordinates, groups));
     for (code, point) in codes.iter_mut().zip(samples.chunks_exact(groups.dimension)) {
-        *code = within_group(point, groups, *code as usize).0;
+        let (half_squares, values) = groups.get(*code as usize);
+        *code = *code * GROUP as u32 + within_group(point, half_squares, values).0;
     }
     codes
 }
@@ -95,11 +96,10 @@ fn least_of_groups(coordinates: &[[f32; BLOCK]], groups: &Groups) -> [__m512i; 2
     winners
 }
 
-/// The first code of least score of a group, and that score: the same operations give the same bits.
+/// Which of a group is the first of least score, and that score: the same operations give the same bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn within_group(point: &[f32], groups: &Groups, group: usize) -> (u32, f32) {
-    let (half_squares, values) = groups.get(group);
+pub(super) fn within_group(point: &[f32], half_squares: &[f32; GROUP], values: &[[f32; GROUP]]) -> (u32, f32) {
     // SAFETY: arrays of eight f32 are 32 readable bytes, and the loads need no alignment.
     let load = |from: &[f32; GROUP]| unsafe { _mm256_loadu_ps(from.as_ptr()) };
     let mut scores = load(half_squares);
@@ -110,5 +110,5 @@ pub(super) fn within_group(point: &[f32], groups: &Groups, group: usize) -> (u32
     least = _mm256_min_ps(least, _mm256_permute_ps::<0b01_00_11_10>(least));
     least = _mm256_min_ps(least, _mm256_permute_ps::<0b10_11_00_01>(least));
     let equal = _mm256_cmp_ps_mask::<_CMP_EQ_OQ>(scores, least);
-    ((group * GROUP) as u32 + equal.trailing_zeros().min(GROUP as u32 - 1), _mm256_cvtss_f32(least))
+    (equal.trailing_zeros().min(GROUP as u32 - 1), _mm256_cvtss_f32(least))
 }

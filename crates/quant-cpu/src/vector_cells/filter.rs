@@ -1,13 +1,14 @@
-//! Which group of codevectors holds the nearest, by scores in 16-bit integers?
+//! Which codevector is nearest, by scores in 16-bit integers?
 //!
 //! Points and codevectors are rounded to 16 bits, and a multiply-add of pairs (VNNI) does two coordinates at once in
-//! exact integers. A bound on what the rounding can do tells the points for which more than one group may hold the
-//! nearest codevector; for those, a few in a hundred, all such groups are compared in f32. Within the groups that are
-//! left scores are those of the definition, so codes are the same as without.
+//! exact integers. A bound on what the rounding can do tells the points for which more than one codevector may be the
+//! nearest; for those, a few in a hundred, all groups that may hold it are compared by f32 scores, which are those of the
+//! definition. So codes are the same as without.
 
 use super::avx512::{store_codes, within_group};
+use super::integers::{absmax, fill};
 use super::{BLOCK, GROUP, Groups};
-use crate::avx512::{load_f32, load_padded};
+use crate::avx512::{load_i32, load_padded};
 use std::arch::x86_64::*;
 
 /// Powers of two up to this: in more dimensions scores have fewer bits for each product.
@@ -40,6 +41,9 @@ const AMBIGUOUS_MAX: u32 = 12;
 /// Blocks done without the filter after one where it failed.
 const PAUSE: u32 = 31;
 
+/// A scale of points is kept from block to block while it is at least this share of what it could be.
+const SCALE_KEPT: f32 = 0.75;
+
 /// Rounding to the nearest integer and that of the product before: |fl(x·a)| < 2¹⁵.
 const HALF: f32 = 0.502;
 
@@ -53,6 +57,8 @@ pub(super) struct Coarse {
     half_square_max: f32,
     /// The largest Σ |y|.
     sum_max: f32,
+    /// The lowest bits of a score, which hold the number of its group.
+    group_bits: i32,
 }
 
 /// What a thread works with.
@@ -60,7 +66,10 @@ pub(super) struct Scratch {
     /// Pairs of coordinates of the points of a block.
     pairs: Vec<[i32; BLOCK]>,
     half_squares: Vec<i32>,
-    integers: Vec<i16>,
+    /// What those were multiplied by.
+    scale: f32,
+    /// A block that is not full, with zeros.
+    padded: Vec<f32>,
     /// The least score of each group for each point.
     minima: Vec<[u32; BLOCK]>,
     /// Blocks to be done without the filter.
@@ -92,14 +101,16 @@ impl Coarse {
         let pair = |a: f32, b: f32| i32::from(integer(a) as u16) | i32::from(integer(b)) << 16;
         let (rows, _) = groups.values.as_chunks::<GROUP>();
         let pairs = rows.chunks_exact(2).map(|two| std::array::from_fn(|j| pair(two[0][j], two[1][j]))).collect();
-        Some(Self { pairs, scale, half_square_max, sum_max })
+        let group_bits = (groups.half_squares.len() / GROUP).next_power_of_two() as i32 - 1;
+        Some(Self { pairs, scale, half_square_max, sum_max, group_bits })
     }
 
     pub(super) fn scratch(&self, groups: &Groups) -> Scratch {
         Scratch {
             pairs: vec![[0; BLOCK]; groups.dimension / 2],
             half_squares: vec![0; groups.half_squares.len()],
-            integers: vec![0; BLOCK * groups.dimension],
+            scale: 0.0,
+            padded: vec![0.0; BLOCK * groups.dimension],
             minima: vec![[0; BLOCK]; groups.half_squares.len() / GROUP],
             pause: 0,
         }
@@ -113,10 +124,11 @@ impl Coarse {
     }
 
     /// The part of the error of a score that is the same for all points: rounding of coordinates, of ½‖y‖², and of the
-    /// f32 chain of the definition.
+    /// f32 chain of the definition, and the bits that the number of the group takes.
     fn error(&self, absmax: f32, scale: f32, dimension: usize) -> f32 {
         let chain = scale * self.scale * (self.half_square_max + absmax * self.sum_max);
-        HALF * (self.scale * self.sum_max + dimension as f32) + 256.0 + 2.0 * f32::EPSILON * dimension as f32 * chain
+        let rounding = HALF * (self.scale * self.sum_max + dimension as f32) + 256.0;
+        rounding + self.group_bits as f32 + 2.0 * f32::EPSILON * dimension as f32 * chain
     }
 }
 
@@ -133,98 +145,89 @@ pub(super) fn nearest(
         scratch.pause -= 1;
         return None;
     }
-    let dimension = groups.dimension;
-    let absmax = absmax(samples);
-    let scale = coarse.scale_of_points(absmax, dimension);
-    if !(scale > 1e-30 && scale < 1e30) {
-        return None;
+    match groups.dimension {
+        2 => nearest_of::<1, 2>(samples, groups, coarse, scratch),
+        4 => nearest_of::<2, 4>(samples, groups, coarse, scratch),
+        8 => nearest_of::<4, 8>(samples, groups, coarse, scratch),
+        16 => nearest_of::<8, 16>(samples, groups, coarse, scratch),
+        32 => nearest_of::<16, 32>(samples, groups, coarse, scratch),
+        64 => nearest_of::<32, 64>(samples, groups, coarse, scratch),
+        _ => nearest_of::<64, 128>(samples, groups, coarse, scratch),
     }
-    scratch.fill(samples, dimension, scale);
-    scratch.scale_half_squares(&groups.half_squares, scale * coarse.scale);
-    let error = coarse.error(absmax, scale, dimension);
-    let Clearest { winners, limits, ambiguous } = match dimension / 2 {
-        1 => least_of_groups::<1>(coarse, scratch, error),
-        2 => least_of_groups::<2>(coarse, scratch, error),
-        4 => least_of_groups::<4>(coarse, scratch, error),
-        8 => least_of_groups::<8>(coarse, scratch, error),
-        16 => least_of_groups::<16>(coarse, scratch, error),
-        32 => least_of_groups::<32>(coarse, scratch, error),
-        _ => least_of_groups::<64>(coarse, scratch, error),
+}
+
+/// [`nearest`] for a dimension that the compiler knows, and half of it.
+#[inline]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn nearest_of<const PAIRS: usize, const D: usize>(
+    samples: &[f32],
+    groups: &Groups,
+    coarse: &Coarse,
+    scratch: &mut Scratch,
+) -> Option<[u32; BLOCK]> {
+    let points = samples.as_chunks::<D>().0;
+    let error = if points.len() == BLOCK {
+        scratch.take::<PAIRS>(samples, groups, coarse)?
+    } else {
+        let mut padded = std::mem::take(&mut scratch.padded);
+        padded.fill(0.0);
+        padded[..samples.len()].copy_from_slice(samples);
+        let error = scratch.take::<PAIRS>(&padded, groups, coarse);
+        scratch.padded = padded;
+        error?
     };
-    let points = samples.chunks_exact(dimension);
-    let ambiguous = ambiguous & (u32::MAX >> (BLOCK - points.len()));
+    prefetch(samples);
+    let Clearest { winners, limits, ambiguous } = least_of_groups::<PAIRS>(coarse, scratch, error);
+    let (mut codes, several) = codes_in_groups::<PAIRS>(&winners, &limits, coarse, scratch);
+    let mut ambiguous = (ambiguous | several) & (u32::MAX >> (BLOCK - points.len()));
     if ambiguous.count_ones() > AMBIGUOUS_MAX {
         scratch.pause = PAUSE;
         return None;
     }
-    let mut codes = store_codes(winners);
-    for (place, (code, point)) in codes.iter_mut().zip(points).enumerate() {
-        *code = if ambiguous >> place & 1 == 0 {
-            within_group(point, groups, *code as usize).0
-        } else {
-            nearest_of_unclear(point, groups, &scratch.minima, place, limits[place])
-        };
+    let (half_squares, values) = (groups.half_squares.as_chunks().0, groups.values.as_chunks().0.as_chunks::<D>().0);
+    while ambiguous != 0 {
+        let place = ambiguous.trailing_zeros() as usize;
+        ambiguous &= ambiguous - 1;
+        // The first code of least score among the groups whose least score is at most the limit.
+        let mut best = (0, f32::INFINITY);
+        for group in (0..values.len()).filter(|&group| scratch.minima[group][place] as i32 <= limits[place] as i32) {
+            let (code, score) = within_group(&points[place], &half_squares[group], &values[group]);
+            if score < best.1 {
+                best = ((group * GROUP) as u32 + code, score);
+            }
+        }
+        codes[place] = best.0;
     }
     Some(codes)
 }
 
-/// The first code of least score among the groups whose least score is at most `limit`.
+/// Asks for the samples after these, which come next as a rule.
 #[inline]
-#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-fn nearest_of_unclear(point: &[f32], groups: &Groups, minima: &[[u32; BLOCK]], place: usize, limit: u32) -> u32 {
-    let mut best = (0, f32::INFINITY);
-    for group in (0..minima.len()).filter(|&group| minima[group][place] as i32 <= limit as i32) {
-        let found = within_group(point, groups, group);
-        if found.1 < best.1 {
-            best = found;
-        }
-    }
-    best.0
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn absmax(samples: &[f32]) -> f32 {
-    let mut largest = [_mm512_setzero_ps(); 4];
-    let (parts, rest) = samples.as_chunks::<64>();
-    for part in parts {
-        for (largest, part) in largest.iter_mut().zip(part.as_chunks::<16>().0) {
-            *largest = _mm512_max_ps(*largest, _mm512_abs_ps(load_f32(part)));
-        }
-    }
-    for part in rest.chunks(16) {
-        largest[0] = _mm512_max_ps(largest[0], _mm512_abs_ps(load_padded(part, 0.0)));
-    }
-    let pair = |a: usize, b: usize| _mm512_max_ps(largest[a], largest[b]);
-    _mm512_reduce_max_ps(_mm512_max_ps(pair(0, 1), pair(2, 3)))
-}
-
-/// Pairs of coordinates, coordinate after coordinate. Never inlined: compiled for AVX-512 it becomes scatters, which
-/// take twice as long.
-#[inline(never)]
-fn transpose(integers: &[i16], dimension: usize, pairs: &mut [[i32; BLOCK]]) {
-    for (place, point) in integers.chunks_exact(dimension).enumerate() {
-        for (to, &[a, b]) in pairs.iter_mut().zip(point.as_chunks::<2>().0) {
-            to[place % BLOCK] = i32::from(a as u16) | i32::from(b) << 16;
-        }
+fn prefetch(samples: &[f32]) {
+    for line in (0..samples.len()).step_by(16) {
+        // SAFETY: asking for a line reads nothing, whatever is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(samples.as_ptr().wrapping_add(samples.len() + line).cast()) };
     }
 }
 
 impl Scratch {
-    /// Takes up to `BLOCK` points; the places of others keep what they had.
+    /// Takes `BLOCK` points; the part of the error of their scores that is the same for all, or none where they are too
+    /// small or too large.
     #[inline]
-    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-    fn fill(&mut self, samples: &[f32], dimension: usize, scale: f32) {
-        let scale = _mm512_set1_ps(scale);
-        let (whole, rest) = samples.as_chunks::<16>();
-        let (parts, _) = self.integers.as_chunks_mut::<16>();
-        for (to, from) in parts.iter_mut().zip(whole) {
-            store_rounded(to, _mm512_mul_ps(load_f32(from), scale));
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn take<const PAIRS: usize>(&mut self, samples: &[f32], groups: &Groups, coarse: &Coarse) -> Option<f32> {
+        let absmax = absmax(samples);
+        let scale = coarse.scale_of_points(absmax, 2 * PAIRS);
+        if !(scale > 1e-30 && scale < 1e30) {
+            return None;
         }
-        if !rest.is_empty() {
-            store_rounded(&mut parts[whole.len()], _mm512_mul_ps(load_padded(rest, 0.0), scale));
+        // The scale of the block before serves where it is not much less, and ½‖y‖² need not be multiplied again.
+        if !(self.scale <= scale && self.scale >= SCALE_KEPT * scale) {
+            self.scale = scale;
+            self.scale_half_squares(&groups.half_squares, scale * coarse.scale);
         }
-        transpose(&self.integers[..samples.len()], dimension, &mut self.pairs);
+        fill::<PAIRS>(samples, self.scale, self.pairs.first_chunk_mut().expect("the dimension was matched"));
+        Some(coarse.error(absmax, self.scale, 2 * PAIRS))
     }
 
     #[inline]
@@ -240,18 +243,11 @@ impl Scratch {
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_rounded(to: &mut [i16; 16], values: __m512) {
-    // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
-    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(values))) };
-}
-
 /// What the scores of a block of points tell.
 struct Clearest {
     /// The group of least score of each point.
-    winners: [__m512i; 2],
-    /// That score and twice the error, as an i32: a group above it does not hold the nearest codevector.
+    winners: [u32; BLOCK],
+    /// That score and twice the error, as an i32: what is above it is not the nearest codevector.
     limits: [u32; BLOCK],
     /// The points of which another group is within the limit.
     ambiguous: u32,
@@ -263,7 +259,7 @@ struct Clearest {
 fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, error: f32) -> Clearest {
     let mut least = [_mm512_set1_epi32(i32::MAX); 2];
     let mut second = [_mm512_set1_epi32(i32::MAX); 2];
-    let mut winners = [_mm512_setzero_si512(); 2];
+    let group_bits = _mm512_set1_epi32(coarse.group_bits);
     let mut group = _mm512_setzero_si512();
     let (half_squares, _) = scratch.half_squares.as_chunks::<GROUP>();
     let points: &[_; PAIRS] = scratch.pairs.first_chunk().expect("the dimension was matched");
@@ -274,10 +270,10 @@ fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, e
         for half in 0..2 {
             let pair = |j: usize| _mm512_min_epi32(scores[j][half], scores[j + 1][half]);
             let own = _mm512_min_epi32(_mm512_min_epi32(pair(0), pair(2)), _mm512_min_epi32(pair(4), pair(6)));
-            let better = _mm512_cmplt_epi32_mask(own, least[half]);
+            // The number of the group takes the place of the lowest bits: `(own & !group_bits) | group`.
+            let own = _mm512_ternarylogic_epi32::<0b1011_1010>(own, group_bits, group);
             second[half] = _mm512_min_epi32(second[half], _mm512_max_epi32(own, least[half]));
             least[half] = _mm512_min_epi32(own, least[half]);
-            winners[half] = _mm512_mask_mov_epi32(winners[half], better, group);
             both[half] = own;
         }
         *minima = store_codes(both);
@@ -288,7 +284,35 @@ fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, e
         limits[half] = _mm512_add_epi32(least[half], margin(&scratch.pairs, half, error));
         ambiguous |= u32::from(_mm512_cmple_epi32_mask(second[half], limits[half])) << (16 * half);
     }
-    Clearest { winners, limits: store_codes(limits), ambiguous }
+    let winners = [_mm512_and_si512(least[0], group_bits), _mm512_and_si512(least[1], group_bits)];
+    Clearest { winners: store_codes(winners), limits: store_codes(limits), ambiguous }
+}
+
+/// The only code within the limit in the group of least score of each point, and the points that have several.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn codes_in_groups<const PAIRS: usize>(
+    winners: &[u32; BLOCK],
+    limits: &[u32; BLOCK],
+    coarse: &Coarse,
+    scratch: &Scratch,
+) -> ([u32; BLOCK], u32) {
+    // SAFETY: arrays of eight i32 are 32 readable bytes, and the loads need no alignment.
+    let load = |from: &[i32; GROUP]| unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
+    let (half_squares, values) = (scratch.half_squares.as_chunks().0, coarse.pairs.as_chunks::<PAIRS>().0);
+    let points: &[_; PAIRS] = scratch.pairs.first_chunk().expect("the dimension was matched");
+    let (mut codes, mut several) = ([0; BLOCK], 0);
+    for place in 0..BLOCK {
+        let group = winners[place] as usize;
+        let mut scores = load(&half_squares[group]);
+        for (x, y) in points.iter().zip(&values[group]) {
+            scores = _mm256_dpwssds_epi32(scores, _mm256_set1_epi32(x[place]), load(y));
+        }
+        let within = u32::from(_mm256_cmple_epi32_mask(scores, _mm256_set1_epi32(limits[place] as i32)));
+        codes[place] = winners[place] * GROUP as u32 + within.trailing_zeros();
+        several |= u32::from(within & within.wrapping_sub(1) != 0) << place;
+    }
+    (codes, several)
 }
 
 /// Twice the error of the scores of each point: the integers of a point take part by Σ |x|.
@@ -297,7 +321,8 @@ fn least_of_groups<const PAIRS: usize>(coarse: &Coarse, scratch: &mut Scratch, e
 fn margin(pairs: &[[i32; BLOCK]], half: usize, error: f32) -> __m512i {
     let mut sum = _mm512_setzero_si512();
     for pair in pairs {
-        sum = _mm512_dpwssd_epi32(sum, _mm512_abs_epi16(load(&pair.as_chunks::<16>().0[half])), _mm512_set1_epi16(1));
+        sum =
+            _mm512_dpwssd_epi32(sum, _mm512_abs_epi16(load_i32(&pair.as_chunks::<16>().0[half])), _mm512_set1_epi16(1));
     }
     let twice = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(2.0 * HALF), _mm512_set1_ps(2.0 * error + 2.0));
     _mm512_cvtps_epi32(_mm512_min_ps(twice, _mm512_set1_ps(SCORE_MAX / 4.0)))
@@ -316,18 +341,13 @@ fn scores_of_group<const PAIRS: usize>(
     }
     for (x, y) in points.iter().zip(values) {
         let (halves, _) = x.as_chunks::<16>();
-        let x = [load(&halves[0]), load(&halves[1])];
+        let x = [load_i32(&halves[0]), load_i32(&halves[1])];
         for j in 0..GROUP {
             let y = _mm512_set1_epi32(y[j]);
-            scores[j] = [_mm512_dpwssd_epi32(scores[j][0], x[0], y), _mm512_dpwssd_epi32(scores[j][1], x[1], y)];
+            // The form that saturates, which no score reaches: the other one is taken apart by the compiler, into a
+            // multiplication and an addition.
+            scores[j] = [_mm512_dpwssds_epi32(scores[j][0], x[0], y), _mm512_dpwssds_epi32(scores[j][1], x[1], y)];
         }
     }
     scores
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load(from: &[i32; 16]) -> __m512i {
-    // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
-    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
 }
