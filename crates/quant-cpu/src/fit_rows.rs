@@ -20,13 +20,13 @@ pub(crate) fn fit_rows(
     level_count: usize,
 ) -> Codebooks {
     let columns = matrix.columns();
-    let fit = |row: usize| {
-        let mut samples = vec![0.0; columns];
-        load(cpu.level, matrix.samples(), row * columns, &mut samples);
-        normalise(&mut samples, row, 0..columns, normalisation);
-        optimal::fit_levels_with(&cpu.level, &samples, row_weights(weights, row, columns), level_count)
+    let fit = |samples: &mut Vec<f32>, row: usize| {
+        load(cpu.level, matrix.samples(), row * columns, samples);
+        normalise(samples, row, 0..columns, normalisation);
+        optimal::fit_levels_with(&cpu.level, samples, row_weights(weights, row, columns), level_count)
     };
-    let levels: Vec<_> = cpu.pool.install(|| (0..matrix.rows()).into_par_iter().map(fit).collect());
+    let levels: Vec<_> =
+        cpu.pool.install(|| (0..matrix.rows()).into_par_iter().map_init(|| vec![0.0; columns], fit).collect());
     Codebooks::from_levels(level_count, levels)
 }
 

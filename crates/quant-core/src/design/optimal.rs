@@ -11,9 +11,11 @@ mod binned;
 mod blocks;
 mod bounds;
 mod constrained;
+mod gathered;
 mod layer;
 mod path;
 mod radix;
+mod table;
 mod windows;
 
 use super::result::check_level_count;

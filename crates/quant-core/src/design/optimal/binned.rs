@@ -4,13 +4,11 @@
 //! the borders of an optimum lie; the samples of those bins are gathered, all others enter by their sums, and the
 //! programme over what is left is exact. Every pass is linear, and one pass over the samples is all but the last.
 
-use super::atoms::{key, value};
 use super::blocks::Elements;
+use super::gathered::Gathered;
 use super::layer::{FillLayer, Prefix};
-use super::windows::{self, Windows};
-use super::{bounds, cells, is_bounded};
+use super::{bounds, is_bounded};
 use crate::design::Bins;
-use std::ops::Range;
 
 /// Below this many samples sorting is as fast.
 const SAMPLES_MIN: usize = 1024;
@@ -20,11 +18,12 @@ const SELECTION: usize = 128;
 
 /// Sums over the samples of a bin, about the middle of the bins.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+pub struct Sums {
     weight: f64,
     moment: f64,
     square: f64,
-    count: f64,
+    /// How many samples.
+    pub count: f64,
 }
 
 /// [`super::fit_levels_with`] where bins serve; none where they do not: few samples or values, or too many levels.
@@ -52,10 +51,12 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
         return None;
     }
     let ranges = bounds::narrow(binned.elements(), level_count, 0.0, fill);
-    let gathered = Gathered::new(&binned, &sums, &ranges, |cursors, keys| {
-        gather(samples, weights, &indices, cursors, keys);
-    });
-    let atoms = gathered.atoms(f64::from(bins.low) + binned.centre, &binned, &sums);
+    let gathered = Gathered::new(&binned, &sums, &ranges, samples, weights, &indices);
+    let centre = f64::from(bins.low) + binned.centre;
+    let atoms = fill.vectorize(
+        #[inline(always)]
+        || gathered.atoms(centre, &binned),
+    );
     atoms.levels(&ranges, level_count, fill)
 }
 
@@ -100,10 +101,11 @@ fn sums(bins: &Bins, samples: &[f32], weights: Option<&[f32]>, indices: &mut [u3
 }
 
 /// The bins that have weight, as elements.
-struct Binned {
+pub struct Binned {
     /// Which bins.
-    present: Vec<u32>,
-    prefix: Prefix,
+    pub present: Vec<u32>,
+    /// Sums before each.
+    pub prefix: Prefix,
     means: Vec<f64>,
     spread: Vec<f64>,
     /// What is subtracted from samples, after the middle of the bins.
@@ -150,147 +152,6 @@ impl Binned {
 
     fn elements(&self) -> Elements<'_> {
         Elements { prefix: &self.prefix, means: &self.means, spread: &self.spread }
-    }
-}
-
-/// The samples of some bins, bin after bin, in keys that sort.
-struct Gathered {
-    keys: Vec<u64>,
-    /// Runs of present bins that are gathered, ascending and apart.
-    runs: Vec<Range<usize>>,
-}
-
-/// Where the next sample of a bin goes; samples that are not wanted go behind all others, one onto the other.
-#[derive(Clone, Copy)]
-struct Cursor {
-    place: u32,
-    step: u32,
-}
-
-impl Gathered {
-    /// Runs of bins that hold what is before and behind every boundary that a border may be; `gather` puts samples in.
-    fn new(
-        binned: &Binned,
-        sums: &[Sums],
-        ranges: &[(usize, usize)],
-        gather: impl FnOnce(&mut [Cursor], &mut [u64]),
-    ) -> Self {
-        let mut runs: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
-        for &(low, high) in ranges {
-            let (low, high) = (low.saturating_sub(1), (high + 1).min(binned.present.len()));
-            match runs.last_mut().filter(|last| low <= last.end) {
-                Some(last) => last.end = last.end.max(high),
-                None => runs.push(low..high),
-            }
-        }
-        let wanted = || runs.iter().flat_map(|run| &binned.present[run.clone()]);
-        let count = wanted().map(|&bin| sums[bin as usize].count as u32).sum();
-        let mut cursors = vec![Cursor { place: count, step: 0 }; sums.len()];
-        let mut place = 0;
-        for &bin in wanted() {
-            cursors[bin as usize] = Cursor { place, step: 1 };
-            place += sums[bin as usize].count as u32;
-        }
-        let mut keys = vec![0; count as usize + 1];
-        gather(&mut cursors, &mut keys);
-        Self { keys, runs }
-    }
-}
-
-fn gather(samples: &[f32], weights: Option<&[f32]>, indices: &[u32], cursors: &mut [Cursor], keys: &mut [u64]) {
-    let mut put = |index: u32, x: f32, w: f32| {
-        let cursor = &mut cursors[index as usize];
-        keys[cursor.place as usize] = u64::from(key(x)) << 32 | u64::from(w.to_bits());
-        cursor.place += cursor.step;
-    };
-    match weights {
-        Some(w) => indices.iter().zip(samples).zip(w).for_each(|((&i, &x), &w)| put(i, x, w)),
-        None => indices.iter().zip(samples).for_each(|(&i, &x)| put(i, x, 1.0)),
-    }
-}
-
-/// Single values where borders may lie, and one element for each run of bins between.
-struct Atoms {
-    prefix: Prefix,
-    /// The first element of each present bin that is gathered, and of what is behind it.
-    starts: Vec<u32>,
-    centre: f64,
-}
-
-impl Gathered {
-    fn atoms(mut self, centre: f64, binned: &Binned, sums: &[Sums]) -> Atoms {
-        let mut prefix = Prefix::with_capacity(self.keys.len() + self.runs.len() + 1);
-        let mut starts = vec![0; binned.present.len() + 1];
-        let (mut rest, mut done) = (&mut self.keys[..], 0);
-        for run in &self.runs {
-            if done < run.start {
-                put(&mut prefix, (binned.prefix.weight[run.start], binned.prefix.moment[run.start]), false);
-            }
-            for i in run.clone() {
-                starts[i] = prefix.len() as u32;
-                let (own, others) = rest.split_at_mut(sums[binned.present[i] as usize].count as usize);
-                rest = others;
-                sort_few(own);
-                let (mut weight, mut moment) = (binned.prefix.weight[i], binned.prefix.moment[i]);
-                let mut last = None;
-                for &key in own.iter().filter(|key| **key as u32 != 0) {
-                    let (x, w) = (f64::from(value((key >> 32) as u32)) - centre, f64::from(f32::from_bits(key as u32)));
-                    (weight, moment) = (weight + w, moment + w * x);
-                    put(&mut prefix, (weight, moment), last == Some(key >> 32));
-                    last = Some(key >> 32);
-                }
-            }
-            starts[run.end] = prefix.len() as u32;
-            done = run.end;
-        }
-        let n = binned.present.len();
-        if done < n {
-            put(&mut prefix, (binned.prefix.weight[n], binned.prefix.moment[n]), false);
-        }
-        Atoms { prefix, starts, centre }
-    }
-}
-
-/// A new element that ends at these sums, or a new end of the last.
-fn put(prefix: &mut Prefix, (weight, moment): (f64, f64), same: bool) {
-    if same {
-        prefix.weight.pop();
-        prefix.moment.pop();
-    }
-    prefix.weight.push(weight);
-    prefix.moment.push(moment);
-}
-
-/// Insertion sort: a bin has five samples or so. A network that sorts eight without a branch was not faster.
-fn sort_few(keys: &mut [u64]) {
-    if keys.len() > 24 {
-        return keys.sort_unstable();
-    }
-    for i in 1..keys.len() {
-        let (key, mut place) = (keys[i], i);
-        while place > 0 && keys[place - 1] > key {
-            keys[place] = keys[place - 1];
-            place -= 1;
-        }
-        keys[place] = key;
-    }
-}
-
-impl Atoms {
-    /// None where rounding has left a border no place, or made levels meet.
-    fn levels(&self, ranges: &[(usize, usize)], level_count: usize, fill: &impl FillLayer) -> Option<Vec<f32>> {
-        let n = self.prefix.len();
-        if n < level_count {
-            return None;
-        }
-        let windows = Windows::within(&bounds::refined(ranges, &self.starts), n);
-        if !windows.are_consistent() {
-            return None;
-        }
-        let borders = windows::cheapest(&self.prefix, &windows, fill);
-        let level = |(i, j): (usize, usize)| (self.centre + self.prefix.mean(i, j)) as f32;
-        let levels: Vec<f32> = cells(&borders, n).map(level).collect();
-        levels.windows(2).all(|pair| pair[0] < pair[1]).then_some(levels)
     }
 }
 

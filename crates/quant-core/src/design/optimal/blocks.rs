@@ -52,7 +52,8 @@ impl Elements<'_> {
     /// Greedy blocks of weight · width at most `limit`, or of one element.
     pub fn grouped(&self, limit: f64) -> Blocks {
         let n = self.len();
-        let mut starts = vec![0];
+        let mut starts = Vec::with_capacity(n / 2 + 2);
+        starts.push(0);
         let (mut mean, mut weight) = (self.means[0], self.prefix.weight[0]);
         for e in 1..n {
             if (self.prefix.weight[e + 1] - weight) * (self.means[e] - mean) > limit {

@@ -8,7 +8,8 @@
 //! that of the blocks, after some of Lloyd's steps, lowers the limit by a tenth of E only.
 
 use super::blocks::{Blocks, Elements};
-use super::layer::{FillLayer, Layer, Prefix};
+use super::layer::{FillLayer, Prefix};
+use super::table::Layers;
 
 /// For each border but the outer two the least and the greatest boundary that it may be.
 pub type Ranges = Vec<(usize, usize)>;
@@ -88,6 +89,7 @@ fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl
     let mut base = f64::INFINITY;
     let mut left = ranges.clone();
     let mirrored = mirrored(prefix);
+    let layers = Layers::new(&mirrored, fill);
     let (mut from_low, mut from) = (0, vec![0.0]);
     let (mut to, mut best) = (Vec::new(), Vec::new());
     for q in (0..ranges.len()).rev() {
@@ -96,7 +98,7 @@ fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl
         let low = (n - ranges[q].1).max(from_low).min(high);
         to.resize(high - low + 1, 0.0);
         best.resize(high - low + 1, 0);
-        fill.fill(Layer::new(&mirrored, &from, from_low, low, true), &mut to, &mut best);
+        layers.fill((&from, from_low), (&mut to, low), &mut best);
         tables.add(q, &to);
         if base.is_infinite() {
             let least = tables.of_border(q).iter().copied().fold(f64::INFINITY, f64::min);
@@ -135,9 +137,10 @@ impl Tables {
         let mut best = vec![0; ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0)];
         let (mut from_low, mut from) = (0, &[0.0][..]);
         let mut rest = &mut costs[..];
+        let layers = Layers::new(prefix, fill);
         for &(low, high) in ranges {
             let (to, behind) = rest.split_at_mut(high - low + 1);
-            fill.fill(Layer::new(prefix, from, from_low, low, true), to, &mut best[..=high - low]);
+            layers.fill((from, from_low), (to, low), &mut best[..=high - low]);
             (from_low, from, rest) = (low, to, behind);
         }
         Self { offsets, costs }

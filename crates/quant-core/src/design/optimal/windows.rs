@@ -72,20 +72,27 @@ pub fn cheapest(prefix: &Prefix, windows: &Windows, fill: &impl FillLayer) -> Ve
     if layer_count == 0 {
         return Vec::new();
     }
-    let (mut from_low, mut from) = (0, vec![0.0]);
-    let mut parents: Vec<Vec<u32>> = Vec::with_capacity(layer_count);
-    let ends = windows.low.iter().zip(&windows.high).map(|(&low, &high)| (low, high));
-    for (low, high) in ends.chain([(prefix.len(), prefix.len())]) {
-        let (mut to, mut best) = (vec![f64::INFINITY; high - low + 1], vec![0; high - low + 1]);
-        fill.fill(Layer::new(prefix, &from, from_low, low, false), &mut to, &mut best);
-        parents.push(best);
-        (from_low, from) = (low, to);
+    let ends = || windows.low.iter().zip(&windows.high).map(|(&low, &high)| (low, high - low + 1));
+    let last = (prefix.len(), 1);
+    let len_max = ends().map(|(_, len)| len).max().unwrap_or(1);
+    let (mut from, mut to) = (vec![0.0; len_max], vec![0.0; len_max]);
+    let mut parents = vec![0; ends().map(|(_, len)| len).sum::<usize>() + 1];
+    let (mut from_low, mut from_len) = (0, 1);
+    let mut rest = &mut parents[..];
+    for (low, len) in ends().chain([last]) {
+        let (best, others) = rest.split_at_mut(len);
+        fill.fill(Layer::new(prefix, &from[..from_len], from_low, low, false), &mut to[..len], best);
+        std::mem::swap(&mut from, &mut to);
+        (from_low, from_len, rest) = (low, len, others);
     }
     let mut borders = vec![0; layer_count];
-    let mut index = 0;
-    for q in (0..layer_count).rev() {
-        index = parents[q + 1][index] as usize;
-        borders[q] = windows.low[q] + index;
+    // Behind the parents of the boundaries of a border are those of the next.
+    let mut behind = parents.len() - 1;
+    let mut parent = parents[behind] as usize;
+    for (border, (low, len)) in borders.iter_mut().zip(ends()).rev() {
+        *border = low + parent;
+        behind -= len;
+        parent = parents[behind + parent] as usize;
     }
     borders
 }
