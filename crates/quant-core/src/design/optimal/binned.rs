@@ -37,7 +37,7 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
     );
     let step = samples.len() / SELECTION;
     let selection = samples.iter().copied().step_by(step).take(SELECTION).collect();
-    let bins = Bins::over_selection(selection, absmax, bin_count(samples.len()))?;
+    let bins = Bins::over_selection(selection, absmax, bin_count(samples.len(), level_count))?;
     let mut indices = vec![0u32; samples.len()];
     let sums = fill.vectorize(
         #[inline(always)]
@@ -72,9 +72,11 @@ fn absmax(samples: &[f32]) -> f32 {
     most.iter().chain(rest).fold(0.0, greater)
 }
 
-/// Tuned on rows of 4096 samples at 8 and 16 levels: fewer bins leave more samples to sort, more cost more themselves.
-fn bin_count(sample_count: usize) -> usize {
-    (sample_count / 2).next_power_of_two().clamp(512, 1 << 16)
+/// Fewer bins leave more samples to sort, more cost more themselves. Tuned on rows of 2048 to 65,536 samples at 3 to 64
+/// levels, by powers of two, to which bins are rounded down: within a tenth of the best for each.
+fn bin_count(sample_count: usize, level_count: usize) -> usize {
+    let wanted = 2.5 * level_count as f64 * (sample_count as f64).sqrt();
+    (wanted as usize).min(sample_count / 4 * 3).clamp(512, 1 << 16)
 }
 
 #[inline(always)]
