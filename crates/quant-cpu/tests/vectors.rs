@@ -96,6 +96,10 @@ fn kinds(count: usize, dimension: usize) -> Vec<(&'static str, Vec<f32>)> {
         ("zeros", map(&|_, _| 0.0)),
         ("tiny", map(&|_, x| 1e-30 * x)),
         ("huge", map(&|_, x| 1e18 * x)),
+        ("small", map(&|_, x| 1e-13 * x)),
+        ("squares about 1e-28", map(&|_, x| 1e-14 * x)),
+        ("squares about 1e-30", map(&|_, x| 1e-15 * x)),
+        ("large", map(&|_, x| 1e13 * x)),
         ("of all magnitudes", map(&|i, x| x * 10f32.powi(i as i32 % 13 - 6))),
     ]
 }
@@ -123,5 +127,22 @@ fn codes_are_those_of_the_definition_for_all_instructions_and_threads() {
             }
             assert!(cells.iter().all(|of_cpu| *of_cpu == cells[0]), "{name}, d = {dimension}");
         }
+    }
+}
+
+#[test]
+fn codevectors_whose_squares_nearly_vanish_are_compared_in_full() {
+    // ½‖y‖² is just above 1e-30, where the scale of integer scores was infinite.
+    let unit = (2.02e-30f32).sqrt();
+    let mut codevectors = vec![unit, 0.0];
+    (1..64).for_each(|j| codevectors.extend([0.0, unit * 1e-3 * j as f32 / 64.0]));
+    let samples: Vec<f32> = (0..32).flat_map(|p| [unit * (0.4 + 0.001 * p as f32), unit * 3e-4]).collect();
+    let (points, codevectors) = (Points::new(&samples, 2).unwrap(), Points::new(&codevectors, 2).unwrap());
+    let mut expected = vec![0; points.len()];
+    let Ok(()) = Reference.nearest_codevectors(points, codevectors, &mut expected);
+    for cpu in cpus() {
+        let mut codes = vec![0; points.len()];
+        let Ok(()) = cpu.nearest_codevectors(points, codevectors, &mut codes);
+        assert_eq!(codes, expected, "{}", cpu.name());
     }
 }

@@ -205,7 +205,7 @@ fn fit_binned<B: Backend>(
 pub(crate) fn choose_bins(matrix: Matrix<'_>, absmax: f32, bin_count: usize) -> Option<Bins> {
     let step = (matrix.len() / (1 << 14)).max(1);
     let selection = (0..matrix.len()).step_by(step).map(|i| matrix.samples().get(i)).collect();
-    Bins::over_selection(selection, absmax, bin_count)
+    Bins::over_selection(selection, absmax, |_| bin_count)
 }
 
 /// Odd numbers for bins that may hold a border, even ones between; none where that is half of the samples or more.

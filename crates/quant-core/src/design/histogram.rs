@@ -36,8 +36,7 @@ impl Bins {
     /// farther out, and all samples of magnitude at most `magnitude` are inside.
     pub fn widening(middle: f32, unit: f32, magnitude: f32, count: usize) -> Self {
         assert!(unit > 0.0 && unit.is_finite() && magnitude.is_finite() && count >= 512, "room for 128 octaves");
-        let farthest = (f64::from(magnitude) + f64::from(middle.abs())) / f64::from(unit);
-        let octaves = (1.0 + 1.001 * farthest).log2().floor() as usize + 1;
+        let octaves = octaves(middle, unit, magnitude);
         let mantissa_bits = (count / 2 / octaves).ilog2();
         let fraction_bits = fraction_bits(magnitude.max(middle.abs()));
         Self {
@@ -50,15 +49,16 @@ impl Bins {
     }
 
     /// Bins about the median, fine over the middle four fifths of a selection of samples, as an optimum's levels are;
-    /// `magnitude` is the largest of all samples. None where numbers are too large, too small or all equal.
-    pub fn over_selection(mut selection: Vec<f32>, magnitude: f32, count: usize) -> Option<Self> {
+    /// `magnitude` is the largest of all samples. Bins are as many as `count` says, at least 512, for so many octaves on
+    /// either side as there are. None where numbers are too large, too small or all equal.
+    pub fn over_selection(mut selection: Vec<f32>, magnitude: f32, count: impl Fn(usize) -> usize) -> Option<Self> {
         selection.sort_unstable_by(f32::total_cmp);
         let at = |share: f64| selection[((selection.len() - 1) as f64 * share) as usize];
         let spread = |share: f64| at(1.0 - share) - at(share);
         let unit = [spread(0.1), spread(0.01), spread(0.0)].into_iter().find(|&unit| unit > 0.0)?;
         // Beyond these a product could overflow, or an inverse be subnormal.
         let usable = magnitude < 1e30 && (1e-30..1e30).contains(&unit) && f64::from(magnitude) / f64::from(unit) < 1e9;
-        usable.then(|| Self::widening(at(0.5), unit, magnitude, count))
+        usable.then(|| Self::widening(at(0.5), unit, magnitude, count(octaves(at(0.5), unit, magnitude))))
     }
 
     /// The bin of `x`.
@@ -106,6 +106,12 @@ impl Bins {
 #[inline(always)]
 pub fn fixed_point(x: f32, fraction_bits: i32) -> i64 {
     i64::from((x * crate::reference::power_of_two(fraction_bits)).round_ties_even() as i32)
+}
+
+/// Octaves of bins on either side of `middle`: the first reaches a `unit` from it, each of the others as far as all before.
+fn octaves(middle: f32, unit: f32, magnitude: f32) -> usize {
+    let farthest = (f64::from(magnitude) + f64::from(middle.abs())) / f64::from(unit);
+    (1.0 + 1.001 * farthest).log2().floor() as usize + 1
 }
 
 /// Bits after the point with which the largest magnitude has 30 bits; at most 126.

@@ -309,6 +309,25 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_any_magnitudes_give_levels() {
+        assert_eq!(fit_levels(&[1.0, 2.0, 3.0], Some(&[1e20, 1.0, 1e20]), 4), [1.0, 2.0, 3.0]);
+        assert!(fit_points(&[(1.0, 1e20), (2.0, 1.0), (3.0, 1.0), (4.0, 1e20)], 3).cost.is_finite());
+        for seed in 1..120u64 {
+            let mut next = numbers(seed);
+            let n = if seed % 2 == 0 { 300 } else { 1500 };
+            let samples: Vec<f32> = (0..n).map(|_| (next() - 0.5) as f32).collect();
+            let decades = 12.0 + 4.0 * (seed % 5) as f64;
+            let weights: Vec<f32> = (0..n).map(|_| 10f64.powf((next() - 0.5) * decades) as f32).collect();
+            for level_count in [4, 16, 100] {
+                let levels = fit_levels(&samples, Some(&weights), level_count);
+                let ascend = levels.windows(2).all(|pair| pair[0] < pair[1]);
+                assert!(ascend && levels[0].is_finite(), "seed {seed}, {level_count}: {levels:?}");
+                assert!(levels.len() <= level_count);
+            }
+        }
+    }
+
+    #[test]
     fn the_order_of_samples_does_not_matter() {
         let mut next = numbers(5);
         let mut pairs: Vec<(f32, f32)> = (0..500).map(|_| ((next() as f32 * 50.0).round(), next() as f32)).collect();

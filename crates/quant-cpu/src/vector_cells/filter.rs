@@ -92,8 +92,8 @@ impl Coarse {
         let half_square_max = largest(&mut groups.half_squares[..count].iter().copied());
         let sum_max = largest(&mut samples.chunks_exact(dimension).map(|y| y.iter().map(|y| y.abs()).sum()));
         let scale = if dimension < MANY { COORDINATE } else { COORDINATE_OF_MANY } / absmax;
-        // Where squares overflow or vanish, f32 scores decide alone.
-        let is_ordinary = |x: f32| (1e-30..1e30).contains(&x);
+        // Where squares overflow or vanish, or scales would, f32 scores decide alone: SCORE_MAX / 1e-28 is below 1e38.
+        let is_ordinary = |x: f32| (1e-28..1e28).contains(&x);
         if ![absmax, half_square_max, sum_max, scale].into_iter().all(is_ordinary) {
             return None;
         }
@@ -218,7 +218,7 @@ impl Scratch {
     fn take<const PAIRS: usize>(&mut self, samples: &[f32], groups: &Groups, coarse: &Coarse) -> Option<f32> {
         let absmax = absmax(samples);
         let scale = coarse.scale_of_points(absmax, 2 * PAIRS);
-        if !(scale > 1e-30 && scale < 1e30) {
+        if !(scale > 1e-28 && scale < 1e28) {
             return None;
         }
         // The scale of the block before serves where it is not much less, and ½‖y‖² need not be multiplied again.

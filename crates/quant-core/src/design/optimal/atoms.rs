@@ -97,9 +97,16 @@ impl Atoms {
         self.prefix.gain(i, j)
     }
 
-    /// The centroid of atoms `i..j`, kept within them whatever the rounding.
+    /// The centroid of atoms `i..j`, i < j, kept within them whatever the rounding.
     pub fn centroid(&self, i: usize, j: usize) -> f64 {
-        (self.centre + self.prefix.mean(i, j)).clamp(self.values[i], self.values[j - 1])
+        if j == i + 1 {
+            return self.values[i];
+        }
+        let (low, high) = (self.values[i], self.values[j - 1]);
+        let from_sums = self.centre + self.prefix.mean(i, j);
+        // Beside much greater weights small ones vanish from the sums before them.
+        let mean = if from_sums.is_finite() { from_sums } else { mean(&self.values[i..j], &self.weights[i..j]) };
+        mean.clamp(low, high)
     }
 
     /// Σ w(x − y)² over atoms `i..j`.

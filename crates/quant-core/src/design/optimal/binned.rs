@@ -37,7 +37,7 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
     );
     let step = samples.len() / SELECTION;
     let selection = samples.iter().copied().step_by(step).take(SELECTION).collect();
-    let bins = Bins::over_selection(selection, absmax, bin_count(samples.len(), level_count))?;
+    let bins = Bins::over_selection(selection, absmax, |octaves| bin_count(samples.len(), level_count, octaves))?;
     let mut indices = vec![0u32; samples.len()];
     let sums = fill.vectorize(
         #[inline(always)]
@@ -72,11 +72,13 @@ fn absmax(samples: &[f32]) -> f32 {
     most.iter().chain(rest).fold(0.0, greater)
 }
 
-/// Fewer bins leave more samples to sort, more cost more themselves. Tuned on rows of 2048 to 65,536 samples at 3 to 64
-/// levels, by powers of two, to which bins are rounded down: within a tenth of the best for each.
-fn bin_count(sample_count: usize, level_count: usize) -> usize {
+/// Fewer bins leave more samples to sort, more cost more themselves. Octaves have equally many, and two hold all that is
+/// not an outlier: so each needs as many however far outliers are. Tuned on normal rows of 2048 to 65,536 samples at 3 to
+/// 64 levels, and on the same with outliers, by powers of two, to which bins are rounded down.
+fn bin_count(sample_count: usize, level_count: usize, octaves: usize) -> usize {
     let wanted = 2.5 * level_count as f64 * (sample_count as f64).sqrt();
-    (wanted as usize).min(sample_count / 4 * 3).clamp(512, 1 << 16)
+    let in_two_octaves = (wanted as usize).min(sample_count / 4 * 3);
+    (in_two_octaves * octaves / 2).clamp(512, 1 << 16)
 }
 
 #[inline(always)]
