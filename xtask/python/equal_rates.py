@@ -17,21 +17,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 from gguf.quants import dequantize
+from iq4_nl import COLUMNS, matrix
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-COLUMNS, NAME = 11008, "model.layers.0.mlp.down_proj.weight"
+NAME = "model.layers.0.mlp.down_proj.weight"
 OURS = ["switched4", "ecsq4.49", "lloyd4 --group 32 --double-quant", "iq4_nl", "switched3", "ecsq3.43"]
 THEIRS = ["Q4_K", "IQ4_XS", "IQ4_NL", "Q3_K"]
-
-
-def matrix(name, rows):
-    random = np.random.default_rng(7)
-    normal = random.standard_normal((rows, COLUMNS), dtype=np.float32)
-    if name == "Gaussian":
-        return np.float32(0.02) * normal
-    chi = random.chisquare(5, size=(rows, COLUMNS)).astype(np.float32)
-    return np.float32(0.02) * normal / np.sqrt(chi / 5)
 
 
 def sqnr_db(x, decoded):

@@ -23,12 +23,13 @@ from gguf.quants import dequantize
 ROWS, COLUMNS, THEIRS = 4096, 11008, 256
 
 
-def matrix(name):
+def matrix(name, rows=ROWS):
+    """Weights of the shape of a layer, seeded."""
     random = np.random.default_rng(7)
-    normal = random.standard_normal((ROWS, COLUMNS), dtype=np.float32)
+    normal = random.standard_normal((rows, COLUMNS), dtype=np.float32)
     if name == "Gaussian":
         return np.float32(0.02) * normal
-    chi = random.chisquare(5, size=(ROWS, COLUMNS)).astype(np.float32)
+    chi = random.chisquare(5, size=(rows, COLUMNS)).astype(np.float32)
     return np.float32(0.02) * normal / np.sqrt(chi / 5)
 
 
