@@ -28,6 +28,11 @@ impl BitWidth {
         1 << self.0
     }
 
+    /// Whole codes that every byte of a packed row holds; 0 where codes go across bytes.
+    pub fn codes_per_byte(self) -> usize {
+        if 8 % self.bits() == 0 { 8 / self.bits() } else { 0 }
+    }
+
     /// Bytes of a packed row of `columns` codes.
     pub fn row_len_bytes(self, columns: usize) -> usize {
         (columns * self.bits()).div_ceil(8)
@@ -82,6 +87,13 @@ fn unpack_nibbles(packed: &[u8], codes: &mut [u8]) {
     }
     if let (Some(code), Some(byte)) = (rest.first_mut(), packed.last()) {
         *code = byte & 15;
+    }
+}
+
+/// Adds to `counts` the codes of bytes of which `bytes[byte]` occur; none where bytes do not hold whole codes.
+pub fn add_codes_of_bytes(bytes: &[u64; 256], width: BitWidth, counts: &mut [u64]) {
+    for (byte, &count) in (0..=u8::MAX).zip(bytes) {
+        (0..width.codes_per_byte()).for_each(|i| counts[usize::from(code_at(&[byte], width, i))] += count);
     }
 }
 

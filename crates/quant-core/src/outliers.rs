@@ -10,6 +10,7 @@ use half::{bf16, f16};
 
 use crate::backend::SamplesMut;
 use crate::recipe::OutlierRule;
+use crate::sensitivity::row_weights;
 use crate::tensor::{Dtype, Matrix, Samples};
 
 /// Samples kept exact.
@@ -159,12 +160,10 @@ impl Keys<'_> {
         let columns = self.matrix.columns();
         let (mut samples, mut keys) = (vec![0.0; columns], vec![0; columns]);
         for row in 0..self.matrix.rows() {
-            let range = row * columns..(row + 1) * columns;
-            self.matrix.samples().slice(range.clone()).copy_to(&mut samples);
-            match self.weights {
+            self.matrix.samples().slice(row * columns..(row + 1) * columns).copy_to(&mut samples);
+            match row_weights(self.weights, row, columns) {
                 None => keys.iter_mut().zip(&samples).for_each(|(key, x)| *key = x.abs().to_bits()),
-                Some(w) => {
-                    let weights = if w.len() == columns { w } else { &w[range] };
+                Some(weights) => {
                     let key = |x: f32, w: f32| (x.abs() * w.sqrt()).min(f32::MAX).to_bits();
                     let pairs = samples.iter().zip(weights);
                     keys.iter_mut().zip(pairs).for_each(|(to, (&x, &w))| *to = key(x, w));

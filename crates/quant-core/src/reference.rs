@@ -19,6 +19,7 @@ use crate::scale::{REFINE_OFFSETS, ScaleSearch, span, storable};
 use crate::tensor::{Matrix, NotFinite, Samples, flush};
 use crate::transform::{Blocks, Hadamard};
 
+pub use crate::sensitivity::row_weights;
 pub use errors::{assert_one_error_per_sample, errors};
 pub use row_scales::{assert_one_search_per_row, search_scales_of_rows};
 pub use switched::{decode_switched, encode_switched};
@@ -117,11 +118,6 @@ fn search_cost(scaled: &[i32], sign: i32, span: i32, levels_q15: &[i16]) -> u64 
 /// A sample after normalisation: x, or fl(x · inverse scale of its group), flushed.
 pub fn normalised(x: f32, row: usize, column: usize, normalisation: Option<(Grouping, &[f32])>) -> f32 {
     normalisation.map_or(x, |(grouping, inverse)| flush(x * inverse[grouping.index_of(row, column)]))
-}
-
-/// The weights of a row, where `weights` are one for each column, shared by all rows, or one for each sample.
-pub fn row_weights(weights: Option<&[f32]>, row: usize, columns: usize) -> Option<&[f32]> {
-    weights.map(|w| if w.len() == columns { w } else { &w[row * columns..][..columns] })
 }
 
 fn group_samples(samples: Samples<'_>, range: std::ops::Range<usize>) -> Vec<f32> {

@@ -1,5 +1,7 @@
 //! What does an error of each sample weigh? Sensitivity weights: a Fisher diagonal, an importance matrix, input energies.
 
+use std::ops::Range;
+
 /// Weights of squared errors: one per sample, or one for each column.
 ///
 /// A loss that rises by ½ Σ h_i e_i² asks for weights h_i: the Fisher diagonal E g_i² where gradients are known, or
@@ -75,6 +77,16 @@ impl Weights {
     pub fn values(&self) -> &[f32] {
         &self.values
     }
+}
+
+/// The weights of a row, where `weights` are one for each column, shared by all rows, or one for each sample.
+pub fn row_weights(weights: Option<&[f32]>, row: usize, columns: usize) -> Option<&[f32]> {
+    weights_of_rows(weights, row..row + 1, columns)
+}
+
+/// The weights of some rows, of the same form.
+pub fn weights_of_rows(weights: Option<&[f32]>, rows: Range<usize>, columns: usize) -> Option<&[f32]> {
+    weights.map(|w| if w.len() == columns { w } else { &w[rows.start * columns..rows.end * columns] })
 }
 
 /// Weighted sums over samples: Σ w·e² and Σ w·x².

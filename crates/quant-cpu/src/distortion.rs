@@ -9,7 +9,7 @@ use crate::samples::load;
 use crate::work::{Region, TILE, regions, tiles};
 use crate::{Cpu, level::Level};
 use quant_core::backend::Encoding;
-use quant_core::codes::BitWidth;
+use quant_core::codes::{BitWidth, add_codes_of_bytes};
 use quant_core::measure::Distortion;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
@@ -121,20 +121,20 @@ pub(crate) fn fold_lanes(mut lanes: [f64; LANES], join: impl Fn(f64, f64) -> f64
 struct ByteCounts {
     /// Four tables, because an increment must wait for the one before it on the same address.
     tables: [[u64; 256]; 4],
-    /// Codes of a byte.
-    codes_per_byte: usize,
+    /// Of codes.
+    width: BitWidth,
 }
 
 impl ByteCounts {
     fn new(width: BitWidth) -> Self {
-        let codes_per_byte = if 8 % width.bits() == 0 { 8 / width.bits() } else { 1 };
-        Self { tables: [[0; 256]; 4], codes_per_byte }
+        Self { tables: [[0; 256]; 4], width }
     }
 
     /// Counts `codes`, which lie in `packed`.
     fn add(&mut self, codes: &[u8], packed: &[u8], single: &mut [u64; 256]) {
-        let byte_count = codes.len() / self.codes_per_byte;
-        let (fours, rest) = if self.codes_per_byte == 1 { codes } else { &packed[..byte_count] }.as_chunks::<4>();
+        let codes_per_byte = self.width.codes_per_byte().max(1);
+        let byte_count = codes.len() / codes_per_byte;
+        let (fours, rest) = if codes_per_byte == 1 { codes } else { &packed[..byte_count] }.as_chunks::<4>();
         for &[a, b, c, d] in fours {
             self.tables[0][usize::from(a)] += 1;
             self.tables[1][usize::from(b)] += 1;
@@ -142,16 +142,15 @@ impl ByteCounts {
             self.tables[3][usize::from(d)] += 1;
         }
         rest.iter().for_each(|&byte| self.tables[0][usize::from(byte)] += 1);
-        codes[byte_count * self.codes_per_byte..].iter().for_each(|&code| single[usize::from(code)] += 1);
+        codes[byte_count * codes_per_byte..].iter().for_each(|&code| single[usize::from(code)] += 1);
     }
 
     /// Adds the codes of the bytes counted.
     fn unpack_into(&self, code_counts: &mut [u64; 256]) {
-        let bits = 8 / self.codes_per_byte;
-        let mask = if bits == 8 { 255 } else { (1 << bits) - 1 };
-        for byte in 0..256 {
-            let count: u64 = self.tables.iter().map(|table| table[byte]).sum();
-            (0..self.codes_per_byte).for_each(|i| code_counts[byte >> (i * bits) & mask] += count);
+        let counts: [u64; 256] = std::array::from_fn(|byte| self.tables.iter().map(|table| table[byte]).sum());
+        match self.width.codes_per_byte() {
+            0 => code_counts.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n),
+            _ => add_codes_of_bytes(&counts, self.width, code_counts),
         }
     }
 }

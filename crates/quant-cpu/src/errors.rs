@@ -8,7 +8,7 @@ use crate::distortion::{LANES, TileSums, fold_lanes, sum_tile};
 use crate::samples::load;
 use crate::work::{Region, TILE, regions, tiles};
 use quant_core::measure::Distortion;
-use quant_core::reference::assert_one_error_per_sample;
+use quant_core::reference::{assert_one_error_per_sample, row_weights};
 use quant_core::sensitivity::WeightedError;
 use quant_core::tensor::Matrix;
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ fn measure_region(
     let mut x = [0.0; TILE];
     let mut sums = Vec::new();
     for row in region.rows.clone() {
-        let weights = weights.map(|w| if w.len() == columns { w } else { &w[row * columns..(row + 1) * columns] });
+        let weights = row_weights(weights, row, columns);
         for tile in tiles(region.columns.clone()) {
             let x = &mut x[..tile.len()];
             let start = row * columns + tile.start;

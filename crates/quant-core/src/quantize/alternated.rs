@@ -12,6 +12,7 @@ use crate::grouping::Grouping;
 use crate::recipe::{CodebookRule, Recipe};
 use crate::reference::{inverse_scales, normalised};
 use crate::scale::{ScaleRule, level_max};
+use crate::sensitivity::weights_of_rows;
 use crate::tensor::Matrix;
 
 /// Rounds at most: on blocks of N(0,1) the tenth gains less than 0.001 dB.
@@ -73,10 +74,7 @@ impl<B: Backend> Fit<'_, B> {
         let mut all = Vec::with_capacity(matrix.rows());
         for top in (0..matrix.rows()).step_by(step) {
             let rows = top..(top + step).min(matrix.rows());
-            let weights = weights.map(|w| match w.len() == columns {
-                true => w,
-                false => &w[rows.start * columns..rows.end * columns],
-            });
+            let weights = weights_of_rows(weights, rows.clone(), columns);
             let fitted = self.alternate(matrix.row_range(rows.clone()), weights, start.clone(), Owner::Row)?;
             all.extend((0..rows.len()).map(|row| fitted.levels(row).to_vec()));
         }

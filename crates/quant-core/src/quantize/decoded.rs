@@ -5,13 +5,13 @@ use std::ops::Range;
 use super::{Quantized, vectors};
 use crate::backend::{Backend, Encoding, SamplesMut};
 use crate::codebook::Codebooks;
-use crate::codes::code_at;
+use crate::codes::{add_codes_of_bytes, code_at};
 use crate::grouping::{GroupLength, Grouping};
 use crate::measure::{Distortion, entropy_bits};
 use crate::outliers;
 use crate::rate::StoredBits;
 use crate::recipe::Recipe;
-use crate::sensitivity::WeightedError;
+use crate::sensitivity::{WeightedError, weights_of_rows};
 use crate::switched::SwitchedEncoding;
 use crate::tensor::Matrix;
 
@@ -141,25 +141,25 @@ impl Quantized {
     }
 
     /// Measures what a decoder sees, outliers put back, against `matrix`; plainly, and under `weights` where there are any.
-    pub(super) fn measure<'w, B: Backend>(
+    pub(super) fn measure<B: Backend>(
         &mut self,
         backend: &B,
         matrix: Matrix<'_>,
-        weights: Option<&'w [f32]>,
+        weights: Option<&[f32]>,
     ) -> Result<(), B::Fault> {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let mut sums = Distortion::empty(self.bit_width.level_count());
         let mut weighted = WeightedError::default();
-        let step = (PART_LEN / columns.max(1)).clamp(1, rows.max(1));
+        let step = (PART_LEN / columns.max(1)).max(1);
         let mut decoded = vec![0.0; step.min(rows) * columns];
         for top in (0..rows).step_by(step) {
             let part = top..(top + step).min(rows);
             let decoded = &mut decoded[..part.len() * columns];
             self.decode_rows(backend, part.clone(), &mut SamplesMut::F32(decoded))?;
-            let own = |w: &'w [f32]| if w.len() == columns { w } else { &w[top * columns..part.end * columns] };
-            let errors = backend.errors(matrix.row_range(part.clone()), decoded, weights.map(own))?;
-            sums.merge(&errors.0);
-            weighted.merge(&errors.1);
+            let weights = weights_of_rows(weights, part.clone(), columns);
+            let (plain, under_weights) = backend.errors(matrix.row_range(part), decoded, weights)?;
+            sums.merge(&plain);
+            weighted.merge(&under_weights);
         }
         match self.vectors {
             // Of indices of several codebooks there is no one entropy.
@@ -173,9 +173,9 @@ impl Quantized {
 
     /// Whole bytes first, where a byte holds whole codes.
     fn count_codes(&self, counts: &mut [u64]) {
-        let (columns, bits) = (self.grouping.columns(), self.bit_width.bits());
+        let columns = self.grouping.columns();
         let row_len = self.bit_width.row_len_bytes(columns).max(1);
-        let per_byte = if 8 % bits == 0 { 8 / bits } else { 0 };
+        let per_byte = self.bit_width.codes_per_byte();
         let byte_count = columns.checked_div(per_byte).unwrap_or(0);
         let mut bytes = [0u64; 256];
         for row in self.packed.chunks_exact(row_len) {
@@ -183,9 +183,7 @@ impl Quantized {
             let rest = byte_count * per_byte..columns;
             rest.for_each(|i| counts[usize::from(code_at(row, self.bit_width, i))] += 1);
         }
-        for (byte, count) in (0..=u8::MAX).zip(bytes) {
-            (0..per_byte).for_each(|i| counts[usize::from(code_at(&[byte], self.bit_width, i))] += count);
-        }
+        add_codes_of_bytes(&bytes, self.bit_width, counts);
     }
 }
 
