@@ -12,7 +12,12 @@ use std::ops::Range;
 pub(crate) fn load(level: Level, samples: Samples<'_>, start: usize, tile: &mut [f32]) {
     let end = start + tile.len();
     match samples {
-        Samples::F32(s) => tile.iter_mut().zip(&s[start..end]).for_each(|(to, &x)| *to = flush(x)),
+        // Not `for_each`, whose closure is not always compiled for the level.
+        Samples::F32(s) => {
+            for (to, &x) in tile.iter_mut().zip(&s[start..end]) {
+                *to = flush(x);
+            }
+        }
         Samples::Bf16(s) => load_bf16(&s[start..end], tile),
         Samples::F16(s) => load_f16(level, &s[start..end], tile),
     }
@@ -74,6 +79,8 @@ pub(crate) fn normalise(
     let left = columns.start;
     for (run, group) in runs(grouping, row, columns) {
         let inverse = inverse_scales[group];
-        tile[run.start - left..run.end - left].iter_mut().for_each(|x| *x = flush(*x * inverse));
+        for x in &mut tile[run.start - left..run.end - left] {
+            *x = flush(*x * inverse);
+        }
     }
 }

@@ -10,11 +10,13 @@ mod atoms;
 mod binned;
 mod blocks;
 mod bounds;
+mod candidates;
 mod constrained;
 mod gathered;
 mod layer;
 mod path;
 mod radix;
+pub mod rounded;
 mod table;
 mod windows;
 

@@ -16,6 +16,9 @@ const SAMPLES_MIN: usize = 1024;
 /// Samples looked at to choose bins.
 const SELECTION: usize = 128;
 
+/// Samples or bins done side by side.
+const EIGHT: usize = 8;
+
 /// Sums over the samples of a bin, about the middle of the bins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
@@ -51,7 +54,7 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
         return None;
     }
     let ranges = bounds::narrow(binned.elements(), level_count, 0.0, fill);
-    let gathered = Gathered::new(&binned, &sums, &ranges, samples, weights, &indices);
+    let gathered = Gathered::new(&binned, &sums, &ranges, samples, weights, &indices, fill);
     let centre = f64::from(bins.low) + binned.centre;
     let atoms = fill.vectorize(
         #[inline(always)]
@@ -67,7 +70,9 @@ fn absmax(samples: &[f32]) -> f32 {
     let (sixteens, rest) = samples.as_chunks::<16>();
     let mut most = [0.0; 16];
     for x in sixteens {
-        most.iter_mut().zip(x).for_each(|(max, x)| *max = greater(*max, x));
+        for lane in 0..16 {
+            most[lane] = greater(most[lane], &x[lane]);
+        }
     }
     most.iter().chain(rest).fold(0.0, greater)
 }
@@ -84,24 +89,52 @@ fn bin_count(sample_count: usize, level_count: usize, octaves: usize) -> usize {
 #[inline(always)]
 fn sums(bins: &Bins, samples: &[f32], weights: Option<&[f32]>, indices: &mut [u32]) -> Vec<Sums> {
     let widening = Bins { mantissa_bits: bins.mantissa_bits.max(1), ..*bins };
-    indices.iter_mut().zip(samples).for_each(|(to, &x)| *to = widening.index(x) as u32);
+    for (to, &x) in indices.iter_mut().zip(samples) {
+        *to = widening.index(x) as u32;
+    }
     let mut sums = vec![Sums::default(); bins.count];
     let middle = f64::from(bins.low);
-    let mut add = |index: u32, x: f32, w: f32| {
-        let (x, w) = (f64::from(x) - middle, f64::from(w));
-        let sums = &mut sums[index as usize];
-        *sums = Sums {
-            weight: sums.weight + w,
-            moment: sums.moment + w * x,
-            square: sums.square + w * x * x,
-            count: sums.count + 1.0,
-        };
-    };
-    match weights {
-        Some(w) => indices.iter().zip(samples).zip(w).for_each(|((&i, &x), &w)| add(i, x, w)),
-        None => indices.iter().zip(samples).for_each(|(&i, &x)| add(i, x, 1.0)),
+    let ones = [1.0; EIGHT];
+    let (samples, samples_rest) = samples.as_chunks::<EIGHT>();
+    let (indices, indices_rest) = indices.as_chunks::<EIGHT>();
+    let (weights, weights_rest) = weights.map_or((&[][..], &ones[..]), <[f32]>::as_chunks);
+    for (i, (samples, indices)) in samples.iter().zip(indices).enumerate() {
+        add_eight(&mut sums, indices, samples, weights.get(i).unwrap_or(&ones), middle);
+    }
+    for ((&index, &x), &w) in indices_rest.iter().zip(samples_rest).zip(weights_rest) {
+        sums[index as usize].add(Sums::of(f64::from(x) - middle, f64::from(w)));
     }
     sums
+}
+
+/// Products first, side by side.
+#[inline(always)]
+fn add_eight(sums: &mut [Sums], indices: &[u32; EIGHT], samples: &[f32; EIGHT], weights: &[f32; EIGHT], middle: f64) {
+    let mut own = [Sums::default(); EIGHT];
+    for i in 0..EIGHT {
+        own[i] = Sums::of(f64::from(samples[i]) - middle, f64::from(weights[i]));
+    }
+    for i in 0..EIGHT {
+        sums[indices[i] as usize].add(own[i]);
+    }
+}
+
+impl Sums {
+    /// Of one sample.
+    #[inline(always)]
+    fn of(x: f64, weight: f64) -> Self {
+        Self { weight, moment: weight * x, square: weight * x * x, count: 1.0 }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, other: Self) {
+        *self = Self {
+            weight: self.weight + other.weight,
+            moment: self.moment + other.moment,
+            square: self.square + other.square,
+            count: self.count + other.count,
+        };
+    }
 }
 
 /// The bins that have weight, as elements.
@@ -127,30 +160,31 @@ impl Binned {
             count += usize::from(sums.weight > 0.0);
         }
         present.truncate(count);
-        let own: Vec<Sums> = present.iter().map(|&bin| sums[bin as usize]).collect();
-        let (weight, moment) = own.iter().fold((0.0, 0.0), |sum, s| (sum.0 + s.weight, sum.1 + s.moment));
         if present.is_empty() {
             return None;
         }
-        let centre = moment / weight;
-        let means = own.iter().map(|s| s.moment / s.weight - centre).collect();
-        // (Σ w |x − mean|)² ≤ Σ w · Σ w (x − mean)², Cauchy and Schwarz; the difference rounds by its terms.
-        let spread = own.iter().map(|s| {
-            let squared = s.weight * s.square - s.moment * s.moment;
-            let squared = squared + 1e-15 * (s.count + 4.0) * (s.weight * s.square);
-            (if squared > 0.0 { squared } else { 0.0 }).sqrt()
-        });
-        let spread = spread.collect();
-        let mut prefix = Prefix::with_capacity(own.len());
+        let own: Vec<Sums> = present.iter().map(|&bin| sums[bin as usize]).collect();
         let (mut weight, mut moment) = (0.0, 0.0);
-        prefix.weight.extend(own.iter().map(|s| {
-            weight += s.weight;
-            weight
-        }));
-        prefix.moment.extend(own.iter().map(|s| {
-            moment += s.moment - s.weight * centre;
-            moment
-        }));
+        for sums in &own {
+            (weight, moment) = (weight + sums.weight, moment + sums.moment);
+        }
+        let centre = moment / weight;
+        let (mut means, mut spread) = (vec![0.0; count], vec![0.0; count]);
+        for ((mean, spread), own) in means.iter_mut().zip(&mut spread).zip(&own) {
+            *mean = own.moment / own.weight - centre;
+            // (Σ w |x − mean|)² ≤ Σ w · Σ w (x − mean)², Cauchy and Schwarz; the difference rounds by its terms.
+            let squared = own.weight * own.square - own.moment * own.moment;
+            let squared = squared + 1e-15 * (own.count + 4.0) * (own.weight * own.square);
+            *spread = (if squared > 0.0 { squared } else { 0.0 }).sqrt();
+        }
+        let mut prefix = Prefix { weight: vec![0.0; count + 1], moment: vec![0.0; count + 1] };
+        let (mut weight, mut moment) = (0.0, 0.0);
+        let sums = prefix.weight.iter_mut().zip(&mut prefix.moment).skip(1);
+        for ((own_weight, own_moment), own) in sums.zip(&own) {
+            weight += own.weight;
+            moment += own.moment - own.weight * centre;
+            (*own_weight, *own_moment) = (weight, moment);
+        }
         Some(Self { present, prefix, means, spread, centre })
     }
 

@@ -38,6 +38,7 @@ impl Elements<'_> {
     }
 
     /// The weight · width at which about `count` blocks come out: (Σ √(w·Δ) / count)², by runs of elements.
+    #[inline(always)]
     pub fn limit_guess(&self, count: usize) -> f64 {
         let n = self.len();
         let run = n.div_ceil(512).max(4);
@@ -50,6 +51,7 @@ impl Elements<'_> {
     }
 
     /// Greedy blocks of weight · width at most `limit`, or of one element.
+    #[inline(always)]
     pub fn grouped(&self, limit: f64) -> Blocks {
         let n = self.len();
         let mut starts = Vec::with_capacity(n / 2 + 2);
@@ -65,6 +67,7 @@ impl Elements<'_> {
         self.blocks(starts)
     }
 
+    #[inline(always)]
     fn blocks(&self, starts: Vec<u32>) -> Blocks {
         let at = |sums: &[f64]| starts.iter().map(|&s| sums[s as usize]).collect();
         let prefix = Prefix { weight: at(&self.prefix.weight), moment: at(&self.prefix.moment) };
@@ -75,6 +78,7 @@ impl Elements<'_> {
     }
 
     /// Σ w |x − mean| = 2 Σ_{x > mean} w (x − mean), plus what the elements hide.
+    #[inline(always)]
     fn spread_of(&self, start: usize, end: usize, mean: f64) -> f64 {
         let own = self.spread.get(start..end).map_or(0.0, |s| s.iter().sum());
         if end == start + 1 {
@@ -82,9 +86,23 @@ impl Elements<'_> {
         }
         // The elements above the mean are those behind the place from which on the sum is greatest.
         let (weight, moment) = (self.prefix.weight[end], self.prefix.moment[end]);
-        let places = self.prefix.weight[start..end].iter().zip(&self.prefix.moment[start..end]);
-        let above = places.map(|(w, m)| (moment - m) - mean * (weight - w));
-        own + 2.0 * above.fold(0.0, |most: f64, sum| if sum > most { sum } else { most })
+        let above = |w: f64, m: f64| (moment - m) - mean * (weight - w);
+        let mut most = 0.0;
+        let (weights, moments) = (&self.prefix.weight[start + 1..], &self.prefix.moment[start + 1..]);
+        let inner = end - start - 1;
+        // Without a branch on how many there are.
+        let (inner_few, eights) = (inner <= 8, (weights.first_chunk::<8>(), moments.first_chunk::<8>()));
+        if let (true, (Some(weights), Some(moments))) = (inner_few, eights) {
+            for lane in 0..8 {
+                let above = above(weights[lane], moments[lane]);
+                most = if (lane < inner) & (above > most) { above } else { most };
+            }
+        } else {
+            for (&w, &m) in weights[..inner].iter().zip(moments) {
+                most = if above(w, m) > most { above(w, m) } else { most };
+            }
+        }
+        own + 2.0 * most
     }
 }
 

@@ -31,13 +31,6 @@ pub struct Gathered {
     runs: Vec<Range<usize>>,
 }
 
-/// Where the next sample of a bin goes; samples that are not wanted go behind all others, one onto the other.
-#[derive(Clone, Copy)]
-struct Cursor {
-    place: u32,
-    step: u32,
-}
-
 impl Gathered {
     /// Samples of the runs of bins that hold what is before and behind every boundary in `ranges`; `indices` are the bins
     /// of the samples.
@@ -48,6 +41,7 @@ impl Gathered {
         samples: &[f32],
         weights: Option<&[f32]>,
         indices: &[u32],
+        fill: &impl FillLayer,
     ) -> Self {
         let mut runs: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
         for &(low, high) in ranges {
@@ -60,15 +54,16 @@ impl Gathered {
         let wanted = || runs.iter().flat_map(|run| &binned.present[run.clone()]);
         let counts: Vec<usize> = wanted().map(|&bin| sums[bin as usize].count as usize).collect();
         let count = counts.iter().sum::<usize>();
-        let mut cursors = vec![Cursor { place: count as u32, step: 0 }; sums.len()];
+        let (mut places, mut is_wanted) = (vec![0; sums.len()], vec![false; sums.len()]);
         let mut place = 0;
         for (&bin, &count) in wanted().zip(&counts) {
-            cursors[bin as usize] = Cursor { place, step: 1 };
+            (places[bin as usize], is_wanted[bin as usize]) = (place, true);
             place += count as u32;
         }
-        let mut own = vec![Sample::default(); count + 1];
-        gather(samples, weights, indices, &mut cursors, &mut own);
-        own.truncate(count);
+        let own = fill.vectorize(
+            #[inline(always)]
+            || gather(samples, weights, indices, (&is_wanted, &mut places), count),
+        );
         Self { samples: own, counts, runs }
     }
 
@@ -120,16 +115,29 @@ impl Gathered {
     }
 }
 
-fn gather(samples: &[f32], weights: Option<&[f32]>, indices: &[u32], cursors: &mut [Cursor], own: &mut [Sample]) {
-    let mut put = |index: u32, x: f32, w: f32| {
-        let cursor = &mut cursors[index as usize];
-        own[cursor.place as usize] = Sample { x, w };
-        cursor.place += cursor.step;
-    };
-    match weights {
-        Some(w) => indices.iter().zip(samples).zip(w).for_each(|((&i, &x), &w)| put(i, x, w)),
-        None => indices.iter().zip(samples).for_each(|(&i, &x)| put(i, x, 1.0)),
+/// Samples of the bins that are wanted, `count` of them, from the next place of each bin on.
+#[inline(always)]
+fn gather(
+    samples: &[f32],
+    weights: Option<&[f32]>,
+    indices: &[u32],
+    (is_wanted, places): (&[bool], &mut [u32]),
+    count: usize,
+) -> Vec<Sample> {
+    // Which samples, without a branch: it cannot be foreseen.
+    let (mut selected, mut selected_count) = (vec![0; count + 1], 0);
+    for (sample, &index) in indices.iter().enumerate() {
+        selected[selected_count] = sample as u32;
+        selected_count += usize::from(is_wanted[index as usize]);
     }
+    let mut own = vec![Sample::default(); count];
+    for &sample in &selected[..count] {
+        let sample = sample as usize;
+        let place = &mut places[indices[sample] as usize];
+        own[*place as usize] = Sample { x: samples[sample], w: weights.map_or(1.0, |weights| weights[sample]) };
+        *place += 1;
+    }
+    own
 }
 
 /// Sorts samples of which none in the wrong order are more than `reach` ≤ [`SIDE_BY_SIDE_MAX`] apart: each goes up by the

@@ -4,6 +4,8 @@
 //! targets, or side by side where candidates are few; the seven between two of them share the candidates between the two
 //! best, and are done side by side.
 
+use super::rounded;
+
 /// Prefix sums of w and of w·(x − centre) at the boundaries of elements.
 #[derive(Clone, Debug, Default)]
 pub struct Prefix {
@@ -37,6 +39,7 @@ impl Prefix {
     }
 
     /// Σ w(x − centre) / Σ w over elements `i..j`, i < j.
+    #[inline(always)]
     pub fn mean(&self, i: usize, j: usize) -> f64 {
         (self.moment[j] - self.moment[i]) / (self.weight[j] - self.weight[i])
     }
@@ -70,6 +73,22 @@ pub struct Candidates<'a> {
 pub trait FillLayer {
     /// Fills one layer.
     fn fill(&self, layer: Layer<'_>, to: &mut [f64], best: &mut [u32]);
+
+    /// [`rounded::gains`].
+    fn gains(&self, sums: &rounded::Sums, table: (usize, usize), to: &mut [f32]) {
+        self.vectorize(
+            #[inline(always)]
+            || rounded::gains(sums, table, to),
+        );
+    }
+
+    /// [`rounded::Candidates::fill`].
+    fn fill_rounded(&self, candidates: rounded::Candidates<'_>, targets: [&[i32]; 2], to: &mut [f32]) {
+        self.vectorize(
+            #[inline(always)]
+            || candidates.fill(targets, to),
+        );
+    }
 
     /// Runs other loops; they profit when they are `#[inline(always)]`.
     fn vectorize<R>(&self, kernel: impl FnOnce() -> R) -> R {

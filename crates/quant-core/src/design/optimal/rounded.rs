@@ -1,0 +1,285 @@
+//! Layers of the programme in 32-bit numbers, twice as many to a register and cheaper to divide, for bounds that leave
+//! room for what rounding does.
+//!
+//! Prefix sums become integers, so that their differences are exact; quotients and costs are f32. What that may change is
+//! bounded from the sums and added to what a partition may cost, so what is pruned is pruned for certain.
+
+use super::layer::{FillLayer, Prefix};
+use super::table::Gains;
+
+pub use super::candidates::{Candidates, gains};
+
+/// Targets or candidates done side by side.
+pub const LANES: usize = 16;
+
+/// Sums and costs are in units of 2⁻³⁰ of the totals: Σ w, Σ w(x − centre)², and the root of their product.
+const UNITS: f64 = (1u64 << 30) as f64;
+
+/// The most by which an operation of f32 is off, as a share of its result.
+const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Layers of up to this many candidates and targets: every anchor is compared with every candidate.
+pub const WIDTH_MAX: usize = 256;
+
+/// Prefix sums of some elements in integers.
+#[derive(Debug)]
+pub struct Rounded {
+    sums: Sums,
+    /// The cost that is 1 here.
+    unit: f64,
+    /// The most by which the cost of a partition with borders in the ranges is off, either way.
+    error: f64,
+}
+
+/// Σ w and Σ w·(x − centre) before each boundary, the first strictly ascending; then `LANES` copies of the last.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// Σ w.
+    pub weight: Vec<i32>,
+    /// Σ w·(x − centre).
+    pub moment: Vec<i32>,
+}
+
+impl Rounded {
+    /// None where costs would be off by more than an eighth of `slack`, or ranges are too wide.
+    #[inline(always)]
+    pub fn new(prefix: &Prefix, ranges: &[(usize, usize)], slack: f64) -> Option<Self> {
+        let n = prefix.len();
+        let ascend = ranges.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1);
+        if !ascend || ranges.iter().any(|r| r.1 - r.0 >= WIDTH_MAX) {
+            return None;
+        }
+        let weight = prefix.weight[n];
+        let square = square(prefix);
+        let (weight_unit, moment_unit, unit) = (weight / UNITS, (weight * square).sqrt() / UNITS, square / UNITS);
+        if ![weight_unit, moment_unit, unit].iter().all(|unit| (1e-250..1e250).contains(unit)) {
+            return None;
+        }
+        let mut sums =
+            Sums { weight: integers(&prefix.weight, weight_unit), moment: integers(&prefix.moment, moment_unit) };
+        let lifted = sums.separate();
+        let of_integers = of_integers(prefix, ranges, moment_unit / weight_unit, f64::from(1 + lifted));
+        // A cost rounds once for each cell, all gains together five times, and limits a few times.
+        let error = ROUNDING * UNITS * (ranges.len() + 9) as f64 + of_integers;
+        (error * unit <= slack / 8.0).then_some(Self { sums, unit, error })
+    }
+
+    /// What costs may be above the least here, where they may be `excess` above the least without rounding.
+    pub fn excess(&self, excess: f64) -> f64 {
+        excess / self.unit + 2.0 * self.error
+    }
+
+    /// Layers forward and in descending order.
+    #[inline(always)]
+    pub fn layers(&mut self, fill: &impl FillLayer) -> [Layers; 2] {
+        let mirrored = self.sums.mirrored();
+        [Layers::new(std::mem::take(&mut self.sums), fill), Layers::new(mirrored, fill)]
+    }
+}
+
+/// The most by which the gains of a partition are off, in units, because sums are integers: Σ w by up to `weight_error`,
+/// Σ w·(x − centre) by 1. The mean of a cell is within those of its first and last element; it is taken in units of
+/// `deviation`.
+///
+/// m² / w is convex, so that with mean c it changes by at most 2|c|·Δm + c²·Δw + (Δm − cΔw)² / w; w is at least 1.
+#[inline(always)]
+fn of_integers(prefix: &Prefix, ranges: &[(usize, usize)], deviation: f64, weight_error: f64) -> f64 {
+    let n = prefix.len();
+    let mut sum = 0.0;
+    for cell in 0..=ranges.len() {
+        let start = if cell == 0 { 0 } else { ranges[cell - 1].0.min(n - 1) };
+        let end = if cell == ranges.len() { n } else { ranges[cell].1.max(1) };
+        let first = (prefix.mean(start, start + 1) / deviation).abs();
+        let last = (prefix.mean(end - 1, end) / deviation).abs();
+        // Not a number where either is none, because its weight vanishes from the sums.
+        let most = first.max(last) + 0.0 * (first + last);
+        sum += 2.0 * (1.0 + most * weight_error).powi(2);
+    }
+    sum
+}
+
+/// Σ w(mean − centre)² of elements, in eight parts, which need not wait for each other.
+#[inline(always)]
+fn square(prefix: &Prefix) -> f64 {
+    let n = prefix.len();
+    let square = |start: (f64, f64), end: (f64, f64)| {
+        let (weight, moment) = (end.0 - start.0, end.1 - start.1);
+        let square = moment * moment / weight;
+        if weight > 0.0 { square } else { 0.0 }
+    };
+    let (weight, moment) = (&prefix.weight, &prefix.moment);
+    let mut parts = [0.0; 8];
+    for start in (0..n - n % 8).step_by(8) {
+        let (w, m) = (weight[start..].first_chunk::<9>(), moment[start..].first_chunk::<9>());
+        let (w, m) = (w.expect("eight elements"), m.expect("eight elements"));
+        for lane in 0..8 {
+            parts[lane] += square((w[lane], m[lane]), (w[lane + 1], m[lane + 1]));
+        }
+    }
+    let rest = (n - n % 8..n).map(|i| square((weight[i], moment[i]), (weight[i + 1], moment[i + 1])));
+    parts.iter().sum::<f64>() + rest.sum::<f64>()
+}
+
+/// The nearest integers of values / unit, which are below 2³¹, then `LANES` copies of the last.
+#[inline(always)]
+fn integers(values: &[f64], unit: f64) -> Vec<i32> {
+    // Added to a number below 2⁵¹, it leaves the integer in the lowest bits.
+    const MAGIC: f64 = (3u64 << 51) as f64;
+    let scale = 1.0 / unit;
+    let mut integers = Vec::with_capacity(values.len() + LANES);
+    integers.extend(values.iter().map(|value| (value * scale + MAGIC).to_bits() as i32));
+    integers
+}
+
+impl Sums {
+    /// Makes Σ w ascend strictly, and returns the most by which it was lifted; then appends the copies.
+    #[inline(always)]
+    fn separate(&mut self) -> i32 {
+        let (mut last, mut lifted) = (self.weight[0], 0);
+        for weight in &mut self.weight[1..] {
+            let least = last + 1;
+            let own = *weight;
+            last = if own > least { own } else { least };
+            lifted = if last - own > lifted { last - own } else { lifted };
+            *weight = last;
+        }
+        let moment = self.moment[self.moment.len() - 1];
+        self.weight.extend([last; LANES]);
+        self.moment.extend([moment; LANES]);
+        lifted
+    }
+
+    /// The same elements in descending order.
+    #[inline(always)]
+    pub fn mirrored(&self) -> Self {
+        let own = self.weight.len() - LANES;
+        let rest = |sums: &[i32]| {
+            let last = sums[own - 1];
+            let mut mirrored = Vec::with_capacity(sums.len());
+            mirrored.extend(sums[..own].iter().rev().map(|sum| last - sum));
+            mirrored.extend([last - sums[0]; LANES]);
+            mirrored
+        };
+        Self { weight: rest(&self.weight), moment: rest(&self.moment) }
+    }
+
+    /// How many boundaries.
+    pub fn len(&self) -> usize {
+        self.weight.len() - LANES
+    }
+}
+
+/// Layers between the boundaries of some sums.
+#[derive(Debug)]
+pub struct Layers {
+    sums: Sums,
+    gains: Option<Gains>,
+}
+
+impl Layers {
+    fn new(sums: Sums, fill: &impl FillLayer) -> Self {
+        let gains = Gains::of_few(&sums, fill);
+        Self { sums, gains }
+    }
+
+    /// The least costs of `count` boundaries from `low` on, from the costs `from` of boundaries `from_low`, …; `to` has
+    /// room for `LANES` more, which are overwritten.
+    #[inline(always)]
+    pub fn fill(
+        &self,
+        (from, from_low): (&[f32], usize),
+        (to, low, count): (&mut [f32], usize, usize),
+        fill: &impl FillLayer,
+    ) {
+        if let Some(gains) = &self.gains {
+            return gains.fill((from, from_low), (to, low, count));
+        }
+        let starts = from_low..from_low + from.len();
+        let (weight, moment) = (&self.sums.weight[starts.clone()], &self.sums.moment[starts]);
+        let room = (count - 1).next_multiple_of(LANES) + 1;
+        let targets = [&self.sums.weight[low..low + room], &self.sums.moment[low..low + room]];
+        fill.fill_rounded(Candidates::new(from, weight, moment), targets, &mut to[..room]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layer::Layer;
+    use super::super::layer::Portable;
+    use super::*;
+
+    /// Elements of many weights, from `seed`.
+    fn prefix(count: usize, seed: u64) -> Prefix {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let weights: Vec<f64> = (0..count).map(|_| 10f64.powf(4.0 * next() - 4.0)).collect();
+        let mut x = 0.0;
+        let values: Vec<f64> = (0..count).map(|_| (x += next() * next(), x).1).collect();
+        let sum = |of: &dyn Fn(usize) -> f64| (0..count).map(of).sum::<f64>();
+        let centre = sum(&|i| weights[i] * values[i]) / sum(&|i| weights[i]);
+        let mut prefix = Prefix::with_capacity(count);
+        for i in 0..count {
+            prefix.weight.push(prefix.weight[i] + weights[i]);
+            prefix.moment.push(prefix.moment[i] + weights[i] * (values[i] - centre));
+        }
+        prefix
+    }
+
+    /// Ranges around borders at equal distances.
+    fn ranges(count: usize, cells: usize, reach: usize) -> Vec<(usize, usize)> {
+        (1..cells).map(|q| q * count / cells).map(|b| (b.saturating_sub(reach), (b + reach).min(count))).collect()
+    }
+
+    #[test]
+    fn costs_are_within_the_error_of_those_in_f64() {
+        for (count, reach, seed) in
+            [(50, 50, 1), (64, 64, 2), (65, 65, 3), (65, 20, 4), (230, 40, 5), (900, 60, 6), (900, 127, 7)]
+        {
+            let (prefix, ranges) = (prefix(count, seed), ranges(count, 12, reach));
+            let mut rounded = Rounded::new(&prefix, &ranges, f64::INFINITY).expect("any slack will do");
+            let (unit, error) = (rounded.unit, rounded.error);
+            assert!(error * unit < 1e-5 * square(&prefix), "{count}: {error}");
+            let [layers, _] = rounded.layers(&Portable);
+            assert_eq!(layers.gains.is_some(), count <= 64);
+            let (mut own, mut own_low, mut exact) = (vec![0.0], 0, vec![0.0]);
+            for &(low, high) in &ranges {
+                let len = high - low + 1;
+                let (mut to, mut expected, mut best) = (vec![0.0; len + LANES], vec![0.0; len], vec![0; len]);
+                layers.fill((&own, own_low), (&mut to, low, len), &Portable);
+                Layer::new(&prefix, &exact, own_low, low, true).fill(&mut expected, &mut best);
+                for (own, expected) in to.iter().zip(&expected) {
+                    assert!((f64::from(*own) * unit - expected).abs() <= error * unit, "{count}: {own}, {expected}");
+                }
+                to.truncate(len);
+                (own, own_low, exact) = (to, low, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn little_slack_and_vanishing_weights_are_left_to_f64() {
+        let (mut prefix, ranges) = (prefix(300, 9), ranges(300, 8, 30));
+        assert!(Rounded::new(&prefix, &ranges, 1e-9 * square(&prefix)).is_none());
+        assert!(Rounded::new(&prefix, &[(0, 10), (5, 8)], f64::INFINITY).is_none(), "ends descend");
+        assert!(Rounded::new(&prefix, &[(0, WIDTH_MAX)], f64::INFINITY).is_none(), "too wide");
+        (prefix.weight[300], prefix.moment[300]) = (prefix.weight[299], prefix.moment[299]);
+        assert!(Rounded::new(&prefix, &ranges, f64::INFINITY).is_none(), "the last element has no weight");
+    }
+
+    #[test]
+    fn sums_ascend_and_mirror() {
+        let mut sums = Sums { weight: vec![0, 5, 5, 5, 6, 20], moment: vec![0, -3, -4, -4, -2, 0] };
+        assert_eq!(sums.separate(), 2);
+        assert_eq!((&sums.weight[..7], sums.moment[6], sums.len()), (&[0, 5, 6, 7, 8, 20, 20][..], 0, 6));
+        let mirrored = sums.mirrored();
+        assert_eq!(
+            (&mirrored.weight[..7], &mirrored.moment[..7]),
+            (&[0, 12, 13, 14, 15, 20, 20][..], &[0, 2, 4, 4, 3, 0, 0][..])
+        );
+    }
+}
