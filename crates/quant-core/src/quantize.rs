@@ -7,7 +7,7 @@ use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::outliers::{self, Outliers};
 use crate::rate::StoredBits;
-use crate::recipe::{CodebookRule, Recipe, Switch};
+use crate::recipe::{CodebookRule, Recipe, RecipeError, Switch};
 use crate::scale_storage::{ScaleStorage, StoredScales};
 use crate::sensitivity::{WeightedError, Weights};
 use crate::switched::{self, Switched, SwitchedEncoding};
@@ -53,6 +53,9 @@ pub struct Quantized {
 /// Why a matrix could not be quantized.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError<F: std::error::Error + 'static> {
+    /// The recipe is none that its constructors make.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// A sample is NaN or infinite.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
@@ -99,6 +102,9 @@ fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize, c
 /// Scales that are quantized in their turn are decoded before encoding, so codes are nearest for the scales a decoder
 /// will use.
 ///
+/// # Errors
+/// When the recipe makes no sense, a sample is not finite, or the device fails.
+///
 /// ```
 /// use quant_core::{quantize::quantize, recipe::Recipe, reference::Reference, tensor::{Matrix, Samples}};
 /// let samples: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -123,6 +129,7 @@ pub fn quantize_weighted<B: Backend>(
     weights: Option<&Weights>,
     recipe: &Recipe,
 ) -> Result<Quantized, QuantizeError<B::Fault>> {
+    recipe.check()?;
     let _held = Held::new(backend, matrix);
     if let Some(refused) = backend.first_not_finite(matrix.samples()).map_err(QuantizeError::Fault)? {
         return Err(refused.into());

@@ -3,6 +3,7 @@
 //! The axes are orthogonal; a preset is a name for a point on them. Codebook × groups × how scales are chosen × how they
 //! are stored × what is kept exact; sensitivity weights are data and are given beside the recipe.
 
+mod check;
 mod error;
 mod published;
 mod switch;
@@ -102,7 +103,8 @@ impl CodebookRule {
     }
 }
 
-/// A complete instruction. Build one with [`Recipe::preset`] and change it with the `with_` methods, which check it.
+/// A complete instruction. Build one with [`Recipe::preset`] and change it with the `with_` methods, which check it; one whose
+/// fields were set by hand is checked by [`Recipe::check`] when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Recipe {
     /// Where the levels come from.

@@ -112,6 +112,7 @@ pub(crate) fn quantize_matrices<B: Backend>(
                     value: found.value,
                 }
             }
+            QuantizeError::Recipe(error) => error.into(),
             QuantizeError::Fault(error) => fault(backend, &error),
         })?;
         if let Some(round) = options.and_then(|options| options.target.level_rounding()) {

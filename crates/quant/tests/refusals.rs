@@ -9,6 +9,7 @@ use quant::outputs::Target;
 use quant::select::Selection;
 use quant::{Error, Recipe};
 use quant_core::grouping::GroupLength;
+use quant_core::scale::ScaleRule;
 use safetensors::Dtype;
 use tempfile::tempdir;
 
@@ -77,6 +78,9 @@ fn patterns_and_recipes_that_cannot_be_meant_are_refused() {
     refused(preset("nf44"), &["unknown preset \"nf44\"", "kmeans4-row"]);
     refused(preset("nf4").and_then(|r| Ok(r.with_bits(9)?)), &["9 bits", "2 to 8"]);
     refused(preset("kmeans4-row").and_then(|r| Ok(r.with_double_quant()?)), &["kmeans4-row stores no scales"]);
+    let mut by_hand = options("kmeans4-row");
+    (by_hand.recipe.group, by_hand.recipe.scale) = (GroupLength::Tensor, Some(ScaleRule::Search));
+    refused(run(&input, &output, &by_hand), &["kmeans4-row stores no scales"]);
     for (recipe, why) in [
         (preset("int4").unwrap(), "int4 was asked for"),
         (preset("nf3").unwrap(), "nf3 was asked for"),
