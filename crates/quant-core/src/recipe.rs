@@ -279,12 +279,16 @@ impl Recipe {
     /// The same with scales stored in other numbers.
     pub fn with_scale_storage(mut self, storage: ScaleStorage) -> Result<Self, RecipeError> {
         self.refuse_without_scales()?;
-        let is_block = self.is_ggml_block() || self.codebook == CodebookRule::Iq4Nl;
-        if is_block && storage != ScaleStorage::F16 {
+        if self.has_half_scales_only() && storage != ScaleStorage::F16 {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
         self.scale_storage = storage;
         Ok(self)
+    }
+
+    /// Whether scales can be stored as f16 and as nothing else, as in blocks of llama.cpp.
+    pub fn has_half_scales_only(&self) -> bool {
+        self.is_ggml_block() || self.codebook == CodebookRule::Iq4Nl
     }
 
     /// Whether its codes and scales are what a block of llama.cpp holds.
