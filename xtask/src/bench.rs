@@ -20,9 +20,10 @@ use std::path::PathBuf;
                   cargo xtask bench --peers --python ~/env/bin/python --only 'W3 d=8'"
 )]
 pub struct Options {
-    /// Rounds; each runs every workload once
-    #[arg(long, default_value_t = 11)]
-    pub rounds: usize,
+    /// Rounds; each runs every workload once. 11 by default, and 3 for a checkpoint, which takes 5 at most: one round of it
+    /// is a whole run and its three parts
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
     /// Threads; as many as the machine has by default
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
@@ -57,6 +58,18 @@ pub struct Options {
     pub python: PathBuf,
 }
 
+impl Options {
+    /// Rounds of workloads that take a moment each.
+    pub fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(11)
+    }
+
+    /// Rounds of a whole checkpoint: 3 have a median, and at 13 GB one takes minutes.
+    pub fn checkpoint_rounds(&self) -> usize {
+        self.rounds.map_or(3, |rounds| rounds.min(5))
+    }
+}
+
 /// One workload of one run.
 #[derive(Debug)]
 struct Figures {
@@ -84,21 +97,22 @@ pub fn run(options: &Options) -> Result<()> {
         return bench_peers::run(options);
     }
     let earlier = options.against.as_ref().map(|name| read(name)).transpose()?;
-    let (rounds, threads) = (options.rounds.to_string(), options.threads.to_string());
+    let (rounds, threads) = (options.rounds().to_string(), options.threads.to_string());
     let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-benches", "--bin", "workloads", "--"];
     let mut workloads = shell::cargo(&build);
     let output = shell::capture(workloads.arg(rounds).arg(threads).args(&options.only))?;
     let mut run: Value = serde_json::from_str(&output).context("the workloads printed no JSON")?;
     run["checkpoint"] = bench_checkpoint::run(options)?;
     let figures = figures(&run)?;
-    println!("{}, {} rounds", run["device"].as_str().unwrap_or("unknown device"), options.rounds);
+    println!("{}, {} rounds", run["device"].as_str().unwrap_or("unknown device"), options.rounds());
     print!("{}", table(&figures));
     print!("{}", bench_checkpoint::table(&run["checkpoint"]));
     if let Some(earlier) = earlier {
         print!("{}", comparison(&figures, &earlier));
     }
     if let Some(name) = &options.save {
-        run["command"] = json!(format!("cargo xtask bench --rounds {} --save {name}", options.rounds));
+        let rounds = options.rounds.map_or(String::new(), |rounds| format!(" --rounds {rounds}"));
+        run["command"] = json!(format!("cargo xtask bench{rounds} --save {name}"));
         run["cpu"] = json!(cpu_model());
         let path = record_path(name);
         std::fs::create_dir_all(path.parent().expect("a record lies in a folder"))?;
@@ -200,6 +214,7 @@ fn comparison(now: &[Figures], earlier: &[Figures]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{CommandFactory, Parser};
 
     fn run(seconds: f64) -> Value {
         json!({"workloads": [
@@ -229,6 +244,24 @@ mod tests {
     fn a_comparison_is_of_shares() {
         let (now, earlier) = (figures(&run(0.5)).expect("complete"), figures(&run(1.0)).expect("complete"));
         assert!(comparison(&now, &earlier).contains("2.00    +0.000 dB"), "{}", comparison(&now, &earlier));
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_checkpoint_takes_fewer_rounds_than_kernels_do() {
+        let rounds = |line: &[&str]| {
+            let options = Line::try_parse_from([&["bench"], line].concat()).expect("a line that bench takes").options;
+            (options.rounds(), options.checkpoint_rounds())
+        };
+        assert_eq!(rounds(&["--only", "checkpoint"]), (11, 3));
+        assert_eq!(rounds(&["--rounds", "11"]), (11, 5));
+        assert_eq!(rounds(&["--rounds", "1"]), (1, 1));
+        assert!(Line::command().render_long_help().to_string().contains("3 for a checkpoint"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> Result<Value> {
         [model] => model.clone(),
         _ => bail!("one --checkpoint at a time, unless with --devices"),
     };
-    measure(options, &model, options.rounds.min(5), "cpu", &PRESETS)
+    measure(options, &model, options.checkpoint_rounds(), "cpu", &PRESETS)
 }
 
 /// Measures it on `devices`, with commas between.

@@ -13,7 +13,7 @@ const PEERS: &[(&str, &str)] =
 /// Runs the workloads on the processor and every adapter, prints, saves, compares.
 pub fn run(options: &Options) -> Result<()> {
     let earlier = options.against.as_ref().map(|name| read(name)).transpose()?;
-    let numbers = [options.rounds, options.rows, options.chunk].map(|n| n.to_string());
+    let numbers = [options.rounds(), options.rows, options.chunk].map(|n| n.to_string());
     let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-benches", "--bin", "devices", "--"];
     let mut command = shell::cargo(&build);
     command.args(&numbers);
@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The command as it was given, the paths of this machine left out.
 fn line_of(options: &Options, name: &str) -> String {
-    let (rounds, rows, chunk) = (options.rounds, options.rows, options.chunk);
+    let (rounds, rows, chunk) = (options.rounds(), options.rows, options.chunk);
     let mut line = format!("cargo xtask bench --devices --rounds {rounds} --rows {rows} --chunk {chunk}");
     line += if options.peers { " --peers" } else { "" };
     options.only.iter().for_each(|word| line += &format!(" --only '{word}'"));
@@ -74,7 +74,7 @@ fn checkpoint(options: &Options, model: &Path, run: &Value) -> Result<Vec<Value>
         names.collect::<Vec<_>>().join(",")
     };
     let mut results = Vec::new();
-    for (names, rounds) in [(named(false), options.rounds.min(3)), (named(true), 1)] {
+    for (names, rounds) in [(named(false), options.rounds().min(3)), (named(true), 1)] {
         if !names.is_empty() {
             results.push(bench_checkpoint::run_on(options, model, rounds, &names)?);
         }

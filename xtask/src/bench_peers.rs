@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<()> {
     for word in words {
         let build = ["run", "--release", "--locked", "--quiet", "-p", "quant-cpu", "--example", "kmeans_workloads"];
         let mut command = shell::cargo(&build);
-        command.args(["--", "--threads", &threads.to_string(), "--rounds", &options.rounds.to_string()]);
+        command.args(["--", "--threads", &threads.to_string(), "--rounds", &options.rounds().to_string()]);
         command.args(["--only", word, "--python"]);
         let line = format!("{} python3", shell::line(&command));
         let output = shell::capture(command.arg(&options.python))?;

@@ -237,9 +237,9 @@ pub struct Devices {
 pub enum ScaleDtype {
     /// 32 bits for each group.
     F32,
-    /// 16 bits for each group.
+    /// 16 bits for each group; magnitudes from 6e-8 to 65504, others are refused.
     F16,
-    /// 8 bits for each group.
+    /// 8 bits for each group; from the largest of the matrix down to 1/229376 of it, others are refused.
     E4m3,
 }
 

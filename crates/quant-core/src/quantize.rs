@@ -7,8 +7,8 @@ use crate::grouping::Grouping;
 use crate::measure::Distortion;
 use crate::outliers::{self, Outliers};
 use crate::rate::StoredBits;
-use crate::recipe::{CodebookRule, Recipe, Switch};
-use crate::scale_storage::{ScaleStorage, StoredScales};
+use crate::recipe::{CodebookRule, Recipe, RecipeError, Switch};
+use crate::scale_storage::{LostScale, ScaleStorage, StoredScales};
 use crate::sensitivity::{WeightedError, Weights};
 use crate::switched::{self, Switched, SwitchedEncoding};
 use crate::tensor::{Dtype, Matrix, NotFinite, flush};
@@ -53,9 +53,22 @@ pub struct Quantized {
 /// Why a matrix could not be quantized.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError<F: std::error::Error + 'static> {
+    /// The recipe is none that its constructors make.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// A sample is NaN or infinite.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
+    /// A scale that the format asked for cannot hold.
+    #[error("group {group} of row {row} has {lost}")]
+    Scale {
+        /// The row that the group begins in.
+        row: usize,
+        /// Its number in the row.
+        group: usize,
+        /// The scale, whose index is the group's number in the matrix.
+        lost: LostScale,
+    },
     /// The device failed.
     #[error("{0}")]
     Fault(#[source] F),
@@ -99,6 +112,11 @@ fn switched_bits(recipe: &Recipe, switch: Switch, rows: usize, columns: usize, c
 /// Scales that are quantized in their turn are decoded before encoding, so codes are nearest for the scales a decoder
 /// will use.
 ///
+/// # Errors
+/// When the recipe makes no sense, a sample is not finite, a scale is out of the range of the format it is to be stored in, or
+/// the device fails. In blocks of llama.cpp, whose scales are f16 and nothing else, scales too small become zero as they do
+/// there.
+///
 /// ```
 /// use quant_core::{quantize::quantize, recipe::Recipe, reference::Reference, tensor::{Matrix, Samples}};
 /// let samples: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -123,11 +141,12 @@ pub fn quantize_weighted<B: Backend>(
     weights: Option<&Weights>,
     recipe: &Recipe,
 ) -> Result<Quantized, QuantizeError<B::Fault>> {
+    recipe.check()?;
     let _held = Held::new(backend, matrix);
     if let Some(refused) = backend.first_not_finite(matrix.samples()).map_err(QuantizeError::Fault)? {
         return Err(refused.into());
     }
-    quantize_finite(backend, matrix, weights.map(Weights::values), recipe).map_err(QuantizeError::Fault)
+    quantize_finite(backend, matrix, weights.map(Weights::values), recipe)
 }
 
 /// Keeps a matrix on the device while it is borrowed.
@@ -154,11 +173,11 @@ fn quantize_finite<B: Backend>(
     matrix: Matrix<'_>,
     weights: Option<&[f32]>,
     recipe: &Recipe,
-) -> Result<Quantized, B::Fault> {
+) -> Result<Quantized, QuantizeError<B::Fault>> {
     let Some(rule) = recipe.outliers else {
         let mut quantized = coded(backend, matrix, weights, recipe)?;
         if weights.is_some() || recipe.switch.is_some() || quantized.vectors.is_some() {
-            quantized.measure(backend, matrix, weights)?;
+            quantized.measure(backend, matrix, weights).map_err(QuantizeError::Fault)?;
         }
         return Ok(quantized);
     };
@@ -174,7 +193,7 @@ fn quantize_finite<B: Backend>(
         .then(|| outliers.weights_without(matrix, weights));
     let mut quantized = coded(backend, others, masked.as_deref(), recipe)?;
     quantized.outliers = Some(outliers);
-    quantized.measure(backend, matrix, weights)?;
+    quantized.measure(backend, matrix, weights).map_err(QuantizeError::Fault)?;
     Ok(quantized)
 }
 
@@ -184,19 +203,46 @@ fn coded<B: Backend>(
     matrix: Matrix<'_>,
     weights: Option<&[f32]>,
     recipe: &Recipe,
+) -> Result<Quantized, QuantizeError<B::Fault>> {
+    let coded = if let Some(switch) = recipe.switch {
+        switched_coded(backend, matrix, weights, recipe, switch)
+    } else if let CodebookRule::EntropyConstrained { rate } = recipe.codebook {
+        entropy_constrained::coded(backend, matrix, recipe, f64::from(rate) / 100.0)
+    } else if let CodebookRule::Vectors(rule) = recipe.codebook {
+        vectors::coded(backend, matrix, weights, recipe, rule)
+    } else {
+        let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
+        let of_samples = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe);
+        let (codebooks, scales) = of_samples.map_err(QuantizeError::Fault)?;
+        let stored_scales = scales.as_deref().map(|scales| stored(scales, grouping, recipe)).transpose()?.flatten();
+        nearest(backend, matrix, (codebooks, scales, stored_scales), recipe)
+    };
+    coded.map_err(QuantizeError::Fault)
+}
+
+/// Scales in the format asked for; `None` where they stay as they are.
+fn stored<F: std::error::Error>(
+    scales: &[f32],
+    grouping: Grouping,
+    recipe: &Recipe,
+) -> Result<Option<StoredScales>, QuantizeError<F>> {
+    // llama.cpp's own blocks of samples below 1e-7 are zeros, and there is no other format to send the caller to.
+    let is_fault = |lost: &LostScale| !(lost.is_too_small() && recipe.has_half_scales_only());
+    if let Some(lost) = recipe.scale_storage.lost(scales).find(is_fault) {
+        let (row, group) = (lost.index / grouping.groups_per_row(), lost.index % grouping.groups_per_row());
+        return Err(QuantizeError::Scale { row, group, lost });
+    }
+    Ok(recipe.scale_storage.store(scales))
+}
+
+/// Every sample at its nearest level.
+fn nearest<B: Backend>(
+    backend: &B,
+    matrix: Matrix<'_>,
+    (codebooks, scales, stored_scales): (Codebooks, Option<Vec<f32>>, Option<StoredScales>),
+    recipe: &Recipe,
 ) -> Result<Quantized, B::Fault> {
-    if let Some(switch) = recipe.switch {
-        return switched_coded(backend, matrix, weights, recipe, switch);
-    }
-    if let CodebookRule::EntropyConstrained { rate } = recipe.codebook {
-        return entropy_constrained::coded(backend, matrix, recipe, f64::from(rate) / 100.0);
-    }
-    if let CodebookRule::Vectors(rule) = recipe.codebook {
-        return vectors::coded(backend, matrix, weights, recipe, rule);
-    }
     let grouping = Grouping::new(matrix.rows(), matrix.columns(), recipe.group);
-    let (codebooks, scales) = scaled::codebooks_and_scales(backend, matrix, weights, grouping, recipe)?;
-    let stored_scales = scales.as_ref().and_then(|scales| recipe.scale_storage.store(scales));
     let scales = stored_scales.as_ref().map(StoredScales::decode).or(scales).map(flush_all);
     let mut quantized = Quantized { scales, stored_scales, ..Quantized::begun(recipe, grouping, codebooks) };
     let mut packed = vec![0; quantized.encoding().codes_len_bytes()];

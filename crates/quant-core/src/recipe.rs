@@ -3,6 +3,7 @@
 //! The axes are orthogonal; a preset is a name for a point on them. Codebook × groups × how scales are chosen × how they
 //! are stored × what is kept exact; sensitivity weights are data and are given beside the recipe.
 
+mod check;
 mod error;
 mod published;
 mod switch;
@@ -102,7 +103,8 @@ impl CodebookRule {
     }
 }
 
-/// A complete instruction. Build one with [`Recipe::preset`] and change it with the `with_` methods, which check it.
+/// A complete instruction. Build one with [`Recipe::preset`] and change it with the `with_` methods, which check it; one whose
+/// fields were set by hand is checked by [`Recipe::check`] when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Recipe {
     /// Where the levels come from.
@@ -277,12 +279,16 @@ impl Recipe {
     /// The same with scales stored in other numbers.
     pub fn with_scale_storage(mut self, storage: ScaleStorage) -> Result<Self, RecipeError> {
         self.refuse_without_scales()?;
-        let is_block = self.is_ggml_block() || self.codebook == CodebookRule::Iq4Nl;
-        if is_block && storage != ScaleStorage::F16 {
+        if self.has_half_scales_only() && storage != ScaleStorage::F16 {
             return Err(RecipeError::HalfScales { name: self.family_name() });
         }
         self.scale_storage = storage;
         Ok(self)
+    }
+
+    /// Whether scales can be stored as f16 and as nothing else, as in blocks of llama.cpp.
+    pub fn has_half_scales_only(&self) -> bool {
+        self.is_ggml_block() || self.codebook == CodebookRule::Iq4Nl
     }
 
     /// Whether its codes and scales are what a block of llama.cpp holds.

@@ -1,6 +1,7 @@
 //! In which numbers are scales stored?
 
 use crate::double_quant::{self, DoubleQuantized};
+use crate::tensor::flush;
 
 /// The number format of stored scales. What a decoder will see is found first, and codes are nearest for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,33 @@ impl ScaleStorage {
         }
     }
 
+    /// Those of finite `scales` that no number of this format is near: that would be zero and are not, or are beyond the
+    /// largest. Scales that are quantized in their turn are near ones of their own.
+    ///
+    /// ```
+    /// use quant_core::scale_storage::ScaleStorage::{E4m3, F16};
+    /// let lost = F16.lost(&[0.0, 1.0, -7e4, 1e-9]);
+    /// assert_eq!(lost.map(|lost| (lost.index, lost.is_too_small())).collect::<Vec<_>>(), [(2, false), (3, true)]);
+    /// assert_eq!(E4m3.lost(&[-7e4, 1e-9]).next().unwrap().index, 1); // 229,376 is the largest over the least
+    /// ```
+    pub fn lost(self, scales: &[f32]) -> impl Iterator<Item = LostScale> {
+        let (least, most) = match self {
+            Self::F16 => (half::f16::MIN_POSITIVE_SUBNORMAL.to_f32(), half::f16::MAX.to_f32()),
+            _ => {
+                let most = crate::scale::level_max(scales);
+                ((most / E4M3_MAX * E4M3_LEAST).max(f32::MIN_POSITIVE), most)
+            }
+        };
+        let stored = if self == Self::Double { None } else { self.store(scales) };
+        let decoded = stored.map_or(Vec::new(), |stored| stored.decode());
+        let is_beyond = move |s: f32| self == Self::F16 && half::f16::from_f32(s).is_infinite();
+        let is_lost = move |s: f32, d: f32| s != 0.0 && flush(d) == 0.0 || is_beyond(s);
+        let lost = move |(index, (&scale, d)): (usize, (&f32, f32))| {
+            is_lost(scale, d).then_some(LostScale { index, scale, storage: self, least, most })
+        };
+        scales.iter().zip(decoded).enumerate().filter_map(lost)
+    }
+
     /// Finite `scales` in this format; `None` where they stay as they are.
     pub fn store(self, scales: &[f32]) -> Option<StoredScales> {
         Some(match self {
@@ -47,6 +75,41 @@ impl ScaleStorage {
             }
             Self::Double => StoredScales::Double(DoubleQuantized::new(scales)),
         })
+    }
+}
+
+/// A scale that its number format has no number near.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LostScale {
+    /// Which one.
+    pub index: usize,
+    /// The scale.
+    pub scale: f32,
+    /// The format.
+    pub storage: ScaleStorage,
+    /// The least magnitude but zero that the format has.
+    pub least: f32,
+    /// The largest magnitude.
+    pub most: f32,
+}
+
+impl LostScale {
+    /// Whether it would be zero, as all samples of its group would be.
+    pub fn is_too_small(&self) -> bool {
+        self.scale.abs() <= self.most
+    }
+}
+
+impl std::fmt::Display for LostScale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scale, least, most, .. } = self;
+        match self.storage {
+            ScaleStorage::E4m3 => write!(
+                f,
+                "the scale {scale:e}; e4m3 has 0 and magnitudes from {least:.1e} to the largest scale of the matrix, {most:.1e}"
+            ),
+            _ => write!(f, "the scale {scale:e}; f16 has 0 and magnitudes from {least:.0e} to {most}"),
+        }
     }
 }
 
@@ -91,6 +154,9 @@ fn half(scale: f32) -> half::f16 {
 /// The largest E4M3 number.
 const E4M3_MAX: f32 = 448.0;
 
+/// The least E4M3 number above zero.
+const E4M3_LEAST: f32 = 1.0 / 512.0;
+
 /// The bits of the E4M3 number nearest to a finite `x`, of two the even one; ±448 for all beyond it. Source: Micikevicius et
 /// al., FP8 formats for deep learning, arXiv 2209.05433 (2022).
 pub fn e4m3_bits(x: f32) -> u8 {
@@ -132,6 +198,35 @@ mod tests {
             let x = (i as f32 - 1e5) * 0.000_731 * if i % 3 == 0 { 0.01 } else { 7.0 };
             assert_eq!(f64::from(e4m3_value(e4m3_bits(x))), FloatFormat::E4M3.round(f64::from(x)), "{x}");
         }
+    }
+
+    #[test]
+    fn lost_scales_are_those_that_decode_to_zero_or_less_than_themselves() {
+        let first_lost = |storage: ScaleStorage, scales: &[f32]| storage.lost(scales).next().map(|lost| lost.index);
+        let below = |x: f32| f32::from_bits(x.to_bits() - 1);
+        let above = |x: f32| f32::from_bits(x.to_bits() + 1);
+        let half = 2f32.powi(-25);
+        assert_eq!(first_lost(ScaleStorage::F16, &[0.0, -0.0, above(half), -above(half), below(65520.0)]), None);
+        for lost in [half, -half, f32::MIN_POSITIVE, 65520.0, -65520.0, f32::MAX] {
+            assert_eq!(first_lost(ScaleStorage::F16, &[1.0, lost, lost]), Some(1), "{lost}");
+        }
+        let half = 2f32.powi(-10);
+        assert_eq!(first_lost(ScaleStorage::E4m3, &[-448.0, 0.0, above(half), -above(half)]), None);
+        assert_eq!(first_lost(ScaleStorage::E4m3, &[-448.0, 0.0, half]), Some(2));
+        assert_eq!(first_lost(ScaleStorage::E4m3, &[f32::MIN_POSITIVE, f32::MAX]), Some(0));
+        for kept in [&[f32::MAX; 2][..], &[0.0; 3], &[]] {
+            assert_eq!(first_lost(ScaleStorage::E4m3, kept), None, "{kept:?}");
+        }
+        for storage in [ScaleStorage::F32, ScaleStorage::Double] {
+            assert_eq!(first_lost(storage, &[f32::MAX, f32::MIN_POSITIVE]), None);
+        }
+        let small = ScaleStorage::E4m3.lost(&[448.0, 1e-9]).next().unwrap();
+        let words = "the scale 1e-9; e4m3 has 0 and magnitudes from 2.0e-3 to the largest scale of the matrix, 4.5e2";
+        assert!(small.is_too_small() && small.to_string() == words, "{small}");
+        let large = ScaleStorage::F16.lost(&[-7e4]).next().unwrap();
+        assert!(
+            !large.is_too_small() && large.to_string() == "the scale -7e4; f16 has 0 and magnitudes from 6e-8 to 65504"
+        );
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn walsh_hadamard(row: &mut [f32]) {
     }
 }
 
-/// Distances 1, 2, 4 and 8: sample i becomes x[i ^ distance] ± x[i].
+/// Distances 1, 2, 4 and 8: sample i becomes `x[i ^ distance] ± x[i]`.
 #[inline(always)]
 fn within(x: &mut [f32; LANES]) {
     *x = step::<1>(x);

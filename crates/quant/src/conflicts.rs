@@ -8,6 +8,7 @@ use crate::pipeline::Options;
 
 /// Refuses what has no meaning together.
 pub(crate) fn refuse(options: &Options) -> Result<(), Error> {
+    options.recipes().try_for_each(Recipe::check)?;
     if options.entropy && options.target != Target::Native {
         return Err(Error::refused(format!("--entropy is for --to native; {} was asked for", options.target.name())));
     }

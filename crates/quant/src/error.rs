@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quant_core::recipe::RecipeError;
+use quant_core::recipe::{Recipe, RecipeError};
 
 use crate::checkpoint::CheckpointError;
 use crate::samples::SamplesError;
@@ -74,6 +74,15 @@ impl Error {
         let (file, dtype) = (file.display(), dtype.name());
         let why = format!("decoded weight {index} is beyond the largest {dtype}; choose another --dtype");
         Self::Refused(format!("{file}: tensor \"{tensor}\": {why}"))
+    }
+
+    /// A group whose scale the format that `recipe` stores scales in cannot hold; `what` says which and why.
+    pub(crate) fn scale(file: &Path, tensor: &str, what: &str, recipe: &Recipe) -> Self {
+        let instead = match recipe.has_half_scales_only() {
+            true => "choose another preset, or leave the tensor dense with --exclude",
+            false => "choose --scale-dtype f32",
+        };
+        Self::Refused(format!("{}: tensor \"{tensor}\": {what}; {instead}", file.display()))
     }
 
     /// For `map_err`: an I/O failure of `action` on `path`.

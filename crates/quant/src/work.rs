@@ -1,6 +1,7 @@
 //! Quantizing the matrices of one tensor, and turning the result into bytes and a report.
 
 use quant_core::backend::Backend;
+use quant_core::grouping::Grouping;
 use quant_core::measure::Distortion;
 use quant_core::quantize::{QuantizeError, Quantized, quantize_weighted};
 use quant_core::sensitivity::{WeightedError, Weights};
@@ -101,19 +102,7 @@ pub(crate) fn quantize_matrices<B: Backend>(
         let samples = samples(bytes, dtype);
         let matrix = Matrix::new(samples.view(), rows, columns).expect("the shape was planned from the entry");
         let quantized = quantize_weighted(backend, matrix, weights.map(|w| &w[index]), subject.recipe);
-        let mut quantized = quantized.map_err(|error| match error {
-            QuantizeError::NotFinite(found) => {
-                let found_at = if has_tiles { lut_b::position(found.index, m.columns) } else { found.index };
-                let position = index * m.rows * m.columns + stored_position(subject, found_at);
-                Error::NotFinite {
-                    file: checkpoint.shards()[subject.entry.shard].path.clone(),
-                    tensor: subject.entry.name.clone(),
-                    index: position,
-                    value: found.value,
-                }
-            }
-            QuantizeError::Fault(error) => fault(backend, &error),
-        })?;
+        let mut quantized = quantized.map_err(|error| why(backend, checkpoint, subject, (index, has_tiles), error))?;
         if let Some(round) = options.and_then(|options| options.target.level_rounding()) {
             let weights = weights.map(|w| &w[index]);
             quantized.round_levels(backend, matrix, weights, round).map_err(|e| fault(backend, &e))?;
@@ -126,6 +115,37 @@ pub(crate) fn quantize_matrices<B: Backend>(
     };
     let quantized = bytes.chunks_exact(matrix_len).enumerate().map(quantize_one).collect::<Result<_, Error>>()?;
     Ok((quantized, output_error))
+}
+
+/// Why matrix `index` of a tensor could not be quantized, told of the tensor as it is stored.
+fn why<B: Backend>(
+    backend: &B,
+    checkpoint: &Checkpoint,
+    subject: &Subject<'_>,
+    (index, has_tiles): (usize, bool),
+    error: QuantizeError<B::Fault>,
+) -> Error {
+    let m = subject.matrices;
+    let stored_at = |at: usize| {
+        let at = if has_tiles { lut_b::position(at, m.columns) } else { at };
+        index * m.rows * m.columns + stored_position(subject, at)
+    };
+    let file = &checkpoint.shards()[subject.entry.shard].path;
+    match error {
+        QuantizeError::NotFinite(found) => Error::NotFinite {
+            file: file.clone(),
+            tensor: subject.entry.name.clone(),
+            index: stored_at(found.index),
+            value: found.value,
+        },
+        QuantizeError::Scale { row, group, lost } => {
+            let first = Grouping::new(m.rows, m.columns, subject.recipe.group).range(lost.index).start;
+            let what = format!("group {group} of row {row}, from weight {} on, has {lost}", stored_at(first));
+            Error::scale(file, &subject.entry.name, &what, subject.recipe)
+        }
+        QuantizeError::Recipe(error) => error.into(),
+        QuantizeError::Fault(error) => fault(backend, &error),
+    }
 }
 
 /// The transpose; takes the original, so that only one of the two outlives it.

@@ -9,6 +9,7 @@ use quant::outputs::Target;
 use quant::select::Selection;
 use quant::{Error, Recipe};
 use quant_core::grouping::GroupLength;
+use quant_core::scale::ScaleRule;
 use safetensors::Dtype;
 use tempfile::tempdir;
 
@@ -77,6 +78,9 @@ fn patterns_and_recipes_that_cannot_be_meant_are_refused() {
     refused(preset("nf44"), &["unknown preset \"nf44\"", "kmeans4-row"]);
     refused(preset("nf4").and_then(|r| Ok(r.with_bits(9)?)), &["9 bits", "2 to 8"]);
     refused(preset("kmeans4-row").and_then(|r| Ok(r.with_double_quant()?)), &["kmeans4-row stores no scales"]);
+    let mut by_hand = options("kmeans4-row");
+    (by_hand.recipe.group, by_hand.recipe.scale) = (GroupLength::Tensor, Some(ScaleRule::Search));
+    refused(run(&input, &output, &by_hand), &["kmeans4-row stores no scales"]);
     for (recipe, why) in [
         (preset("int4").unwrap(), "int4 was asked for"),
         (preset("nf3").unwrap(), "nf3 was asked for"),
@@ -110,6 +114,63 @@ fn weights_that_are_not_finite_are_named() {
         refused(run(&input, &dir.path().join("out.safetensors"), &options("nf4")), &parts);
         assert!(!dir.path().join("out.safetensors").exists());
         assert_eq!(left_behind(dir.path()), ["bad.safetensors"], "resuming could not help");
+    }
+}
+
+/// Weights of the fixture's kind, with one group of 64 times `factor`: the second of row 5.
+fn scaled_group(name: &str, shape: &[usize; 2], factor: f32) -> Tensor {
+    let mut values = weights(shape[0] * shape[1], 9);
+    let (stride, start) = if shape[0] < shape[1] { (shape[1], 64 * shape[1] + 5) } else { (1, 5 * shape[1] + 64) };
+    (0..64).for_each(|i| values[start + i * stride] *= factor);
+    let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes }
+}
+
+#[test]
+fn scales_that_their_format_cannot_hold_are_named() {
+    let dir = tempdir().unwrap();
+    let (input, output) = (dir.path().join("in.safetensors"), dir.path().join("out.safetensors"));
+    let f16 = "f16 has 0 and magnitudes from 6e-8 to 65504";
+    let plain = "a.weight";
+    for (recipe, factor, allowed, instead) in [
+        ("nf4 f16-scales", 1e7, f16, "choose --scale-dtype f32"),
+        ("nf4 f16-scales", 1e-8, f16, "choose --scale-dtype f32"),
+        ("lloyd3 group 64 search f16-scales", 1e-8, f16, "choose --scale-dtype f32"),
+        ("nf4 absmax e4m3-scales", 1e-8, "e4m3 has 0 and magnitudes from", "choose --scale-dtype f32"),
+        ("iq4_nl group 64", 1e9, f16, "leave the tensor dense with --exclude"),
+    ] {
+        write_safetensors(
+            &input,
+            &[tensor("b.weight", Dtype::BF16, &[64, 64], 1), scaled_group(plain, &[128, 128], factor)],
+        );
+        let parts =
+            ["in.safetensors", "\"a.weight\": group 1 of row 5, from weight 704 on, has the scale", allowed, instead];
+        refused(run(&input, &output, &options(recipe)), &parts);
+        assert_eq!(left_behind(dir.path()), ["in.safetensors"], "{recipe}: nothing is left, resuming could not help");
+        let exact = recipe.replace(" f16-scales", "").replace(" e4m3-scales", "").replace("iq4_nl", "nf4");
+        run(&input, &output, &options(&exact)).unwrap();
+        std::fs::remove_file(&output).unwrap();
+    }
+    // Stored with output channels as columns: the weight is counted as it is stored.
+    write_safetensors(&input, &[scaled_group("h.0.attn.c_attn.weight", &[128, 384], 1e-8)]);
+    let parts = ["c_attn", "group 1 of row 5, from weight 24581 on"];
+    refused(run(&input, &output, &options("nf4 f16-scales")), &parts);
+}
+
+#[test]
+fn groups_of_zeros_and_small_blocks_of_llama_cpp_pass() {
+    let dir = tempdir().unwrap();
+    let (input, output) = (dir.path().join("in.safetensors"), dir.path().join("out.safetensors"));
+    let sqnr_db = |recipe: &str, factor| {
+        write_safetensors(&input, &[scaled_group("a.weight", &[128, 128], factor)]);
+        let overwrite = quant::pipeline::Options { overwrite: true, ..options(recipe) };
+        run(&input, &output, &overwrite).unwrap().totals.sqnr_db.unwrap()
+    };
+    for recipe in ["nf4 f16-scales", "nf4 e4m3-scales", "iq4_nl", "q4_0", "q8_0"] {
+        assert!(sqnr_db(recipe, 0.0) > 18.0, "{recipe}");
+    }
+    for recipe in ["iq4_nl", "q4_0", "q8_0"] {
+        assert!(sqnr_db(recipe, 1e-8) > 18.0, "{recipe}: zeros, as llama.cpp has them");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::measure::sqnr_db;
 /// The factors of one linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factors {
-    /// C(x), see [`super::concentration`].
+    /// C(x), see [`super::concentration()`].
     pub input_concentration: f64,
     /// C(W).
     pub weight_concentration: f64,

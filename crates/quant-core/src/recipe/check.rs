@@ -1,0 +1,115 @@
+//! Is a recipe that was put together field by field one that the constructors make?
+
+use super::{BLOCK_LEN_MAX, CodebookRule, Recipe, RecipeError};
+use crate::grouping::GroupLength;
+
+impl Recipe {
+    /// What the constructors refuse, for a recipe whose fields were set one by one: [`crate::quantize::quantize`] asks first.
+    ///
+    /// # Errors
+    /// The same that the preset, or the `with_` method for the field, gives.
+    ///
+    /// ```
+    /// use quant_core::{grouping::GroupLength, recipe::{Recipe, RecipeError}, scale::ScaleRule};
+    /// let mut recipe = Recipe::preset("kmeans4-row").unwrap();
+    /// assert_eq!(recipe.check(), Ok(()));
+    /// (recipe.group, recipe.scale) = (GroupLength::Tensor, Some(ScaleRule::Search));
+    /// assert_eq!(recipe.check(), Err(RecipeError::NoScales { name: "kmeans4-row".into() }));
+    /// ```
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let bits = self.bit_width.bits() as u32;
+        if !(2..=8).contains(&bits) {
+            return Err(RecipeError::BitsOutOfRange(bits));
+        }
+        if self.codebook == CodebookRule::Iq4Nl && bits != 4 {
+            return Err(RecipeError::BitsFixed { name: self.family_name() });
+        }
+        self.check_group()?;
+        if let CodebookRule::EntropyConstrained { rate } = self.codebook {
+            Self::entropy_constrained(f64::from(rate) / 100.0)?;
+        }
+        if let Some(rule) = self.scale {
+            self.with_scale(rule)?;
+        }
+        if let Some(switch) = self.switch {
+            self.with_switch(switch.step_bits.into(), switch.shape_bits.into())?;
+        }
+        match self.outliers {
+            Some(rule) => self.with_outliers(f64::from(rule.per_million) / 1e6, rule.by_sensitivity).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn check_group(&self) -> Result<(), RecipeError> {
+        if self.group == GroupLength::Samples(0) {
+            return Err(RecipeError::EmptyGroup);
+        }
+        if self.codebook.vectors().is_some() {
+            return if self.group == GroupLength::Row { Ok(()) } else { self.refuse_vectors() };
+        }
+        if self.codebook == CodebookRule::BlockNormalFloat
+            && !matches!(self.group, GroupLength::Samples(2..=BLOCK_LEN_MAX))
+        {
+            return Err(RecipeError::NeedsLength { name: self.family_name(), most: BLOCK_LEN_MAX });
+        }
+        if self.codebook.is_entropy_coded() && self.group != GroupLength::Tensor {
+            return Err(RecipeError::NoGroups { name: self.family_name() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::BitWidth;
+    use crate::quantize::{QuantizeError, quantize};
+    use crate::recipe::{OutlierRule, Switch};
+    use crate::reference::Reference;
+    use crate::scale::ScaleRule;
+    use crate::tensor::{Matrix, Samples};
+
+    /// What a preset is refused for once `change` has set its fields.
+    fn refused(preset: &str, change: impl Fn(&mut Recipe)) -> RecipeError {
+        let mut recipe = Recipe::preset(preset).unwrap();
+        change(&mut recipe);
+        let samples: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
+        match quantize(&Reference, Matrix::new(Samples::F32(&samples), 4, 16).unwrap(), &recipe) {
+            Err(QuantizeError::Recipe(error)) => error,
+            other => panic!("{recipe:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn fields_that_no_constructor_would_set_are_refused_as_constructors_do() {
+        let name = |name: &str| name.to_owned();
+        for rule in [ScaleRule::Absmax, ScaleRule::Search, ScaleRule::SignedSearch] {
+            for group in [GroupLength::Tensor, GroupLength::Row] {
+                let error = refused("kmeans4-row", |r| (r.group, r.scale) = (group, Some(rule)));
+                let by_constructors =
+                    Recipe::preset("kmeans4-row").unwrap().with_group(group).unwrap().with_scale(rule);
+                assert_eq!(Err(error), by_constructors, "{group:?} {rule:?}");
+            }
+        }
+        let none = refused("nf4", |r| r.group = GroupLength::Samples(0));
+        assert_eq!(none, RecipeError::EmptyGroup);
+        let narrow = refused("nf4", |r| r.bit_width = BitWidth::new(1).unwrap());
+        assert_eq!(narrow, RecipeError::BitsOutOfRange(1));
+        let wide = refused("iq4_nl", |r| r.bit_width = BitWidth::new(5).unwrap());
+        assert_eq!(wide, RecipeError::BitsFixed { name: name("iq5_nl") });
+        let without_length = refused("bnf4", |r| r.group = GroupLength::Row);
+        assert_eq!(without_length, RecipeError::NeedsLength { name: name("bnf4"), most: BLOCK_LEN_MAX });
+        let grouped = refused("ecsq4", |r| r.group = GroupLength::Row);
+        assert_eq!(grouped, RecipeError::NoGroups { name: name("ecsq4") });
+        let slow = refused("ecsq4", |r| r.codebook = CodebookRule::EntropyConstrained { rate: 50 });
+        assert_eq!(slow, RecipeError::RateOutOfRange(name("0.5")));
+        let points = refused("vq4x8", |r| r.group = GroupLength::Tensor);
+        assert_eq!(points, RecipeError::Vectors { name: name("vq4x8") });
+        let steps = refused("switched4", |r| r.switch = Some(Switch { step_bits: 9, shape_bits: 9 }));
+        assert_eq!(steps, RecipeError::SwitchBits { step_bits: 9, shape_bits: 9 });
+        let rows = refused("switched4", |r| r.group = GroupLength::Row);
+        assert!(matches!(rows, RecipeError::NoSwitch { .. }), "{rows}");
+        let all = refused("nf4", |r| r.outliers = Some(OutlierRule { per_million: 1_000_000, by_sensitivity: false }));
+        assert_eq!(all, RecipeError::OutlierFraction(name("1")));
+    }
+}
