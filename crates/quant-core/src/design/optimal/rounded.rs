@@ -164,7 +164,7 @@ impl Sums {
     }
 
     /// How many boundaries.
-    pub fn len(&self) -> usize {
+    pub fn boundary_count(&self) -> usize {
         self.weight.len() - LANES
     }
 }
@@ -275,7 +275,7 @@ mod tests {
     fn sums_ascend_and_mirror() {
         let mut sums = Sums { weight: vec![0, 5, 5, 5, 6, 20], moment: vec![0, -3, -4, -4, -2, 0] };
         assert_eq!(sums.separate(), 2);
-        assert_eq!((&sums.weight[..7], sums.moment[6], sums.len()), (&[0, 5, 6, 7, 8, 20, 20][..], 0, 6));
+        assert_eq!((&sums.weight[..7], sums.moment[6], sums.boundary_count()), (&[0, 5, 6, 7, 8, 20, 20][..], 0, 6));
         let mirrored = sums.mirrored();
         assert_eq!(
             (&mirrored.weight[..7], &mirrored.moment[..7]),

@@ -22,7 +22,7 @@ pub struct Gains {
 impl Gains {
     /// Where boundaries are few enough.
     pub fn of_few(sums: &Sums, fill: &impl FillLayer) -> Option<Self> {
-        let count = sums.len();
+        let count = sums.boundary_count();
         (count <= TABLED_MAX + 1).then(|| Self::new(sums, count, fill))
     }
 
