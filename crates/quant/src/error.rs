@@ -80,7 +80,7 @@ impl Error {
     pub(crate) fn scale(file: &Path, tensor: &str, what: &str, recipe: &Recipe) -> Self {
         let instead = match recipe.has_half_scales_only() {
             true => "choose another preset, or leave the tensor dense with --exclude",
-            false => "choose --scale-dtype f32",
+            false => "choose --scale-dtype f32, or leave the tensor dense with --exclude",
         };
         Self::Refused(format!("{}: tensor \"{tensor}\": {what}; {instead}", file.display()))
     }

@@ -172,7 +172,11 @@ pub fn border_ranges(
     let count: f64 = points.iter().map(|p| p.1).sum();
     // Any cost above the optimum will do for the slack: that of the best partition of the means, plus what bins hide.
     let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, &Portable);
-    let borders = windows::cheapest(atoms.prefix(), &Windows::within(&coarse, atoms.len()), &Portable);
+    let windows = Windows::within(&coarse, atoms.len());
+    if !windows.are_consistent() {
+        return None;
+    }
+    let borders = windows::cheapest(atoms.prefix(), &windows, &Portable);
     let cost: f64 = cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
     let cost = cost + spread.iter().zip(points).map(|(s, p)| s * s / p.1).sum::<f64>();
     let slack = 2.0 * (2.0 * (cost * count).sqrt() * error + count * error * error);
@@ -208,8 +212,9 @@ fn partition(atoms: &Atoms, level_count: usize, fill: &impl FillLayer) -> Vec<us
         return (1..n).collect();
     }
     if is_bounded(n, level_count) {
-        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0, fill);
-        return windows::cheapest(atoms.prefix(), &Windows::within(&ranges, n), fill);
+        let windows = Windows::within(&bounds::narrow(atoms.elements(), level_count, 0.0, fill), n);
+        let windows = if windows.are_consistent() { windows } else { Windows::full(n, level_count) };
+        return windows::cheapest(atoms.prefix(), &windows, fill);
     }
     let mut windows = Windows::full(n, level_count);
     if level_count > 1
@@ -308,6 +313,18 @@ mod tests {
         assert_eq!(fit_levels(&[1.0, 2.0, 9.0], Some(&[0.0, 1.0, 0.0]), 2), [2.0]);
         assert_eq!(fit_levels(&[1.0, 2.0, 9.0], Some(&[0.0; 3]), 2), [1.5, 9.0]);
         assert_eq!(fit_levels(&[1.0, 2.0, 9.0], None, 1), [4.0]);
+    }
+
+    #[test]
+    fn windows_that_rounding_left_empty_are_not_used() {
+        for at in (0..1078).step_by(7) {
+            let value = |i: usize| ((i as f64 / 1078.0).powi(5) * 102_400.0).round() / 1024.0 + 1000.0;
+            let samples: Vec<f32> =
+                (0..1078).map(|i| if i == at { 1_099_537_200.0 } else { value(i) as f32 }).collect();
+            let weights: Vec<f32> = samples.iter().map(|x| x * x).collect();
+            let levels = fit_levels(&samples, Some(&weights), 16);
+            assert!(levels.len() == 16 && levels.windows(2).all(|pair| pair[0] < pair[1]), "{at}: {levels:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::{BLOCK_LEN_MAX, CodebookRule, Recipe, RecipeError};
 use crate::grouping::GroupLength;
 
 impl Recipe {
-    /// What the constructors refuse, for a recipe whose fields were set one by one: [`crate::quantize::quantize`] asks first.
+    /// What the constructors refuse of bits, groups, rates, scale rules, switches and outliers, for a recipe whose fields were
+    /// set one by one: [`crate::quantize::quantize`] asks first. The storage of scales is not looked at.
     ///
     /// # Errors
     /// The same that the preset, or the `with_` method for the field, gives.

@@ -349,11 +349,18 @@ fn greater_of_each(mut a: [f64; 8], b: &[f64; 8]) -> [f64; 8] {
     a
 }
 
+/// How far apart levels can be; where the mean of an element is none, because its weight vanishes from the sums, any far.
+#[inline(always)]
+fn distance(least: f64, most: f64) -> f64 {
+    let distance = most - least;
+    if distance.is_nan() { f64::INFINITY } else { distance.max(0.0) }
+}
+
 /// E: the most that Σ Δ_q·G_q can be, where the distance Δ_q of the levels beside a border is bounded by where borders
 /// may be, G_q is the largest spread that the border can meet, and all Δ_q together are at most the span of the levels.
 #[inline(always)]
 fn shortfall(prefix: &Prefix, spread: &[f64], ranges: &[(usize, usize)]) -> f64 {
-    let span = (greatest_mean(prefix, ranges, ranges.len()) - least_mean(prefix, ranges, 0)).max(0.0);
+    let span = distance(least_mean(prefix, ranges, 0), greatest_mean(prefix, ranges, ranges.len()));
     let (mut spreads, mut distances) = (Vec::with_capacity(ranges.len()), Vec::with_capacity(ranges.len()));
     let mut high = 0.0;
     for q in 1..=ranges.len() {
@@ -361,9 +368,9 @@ fn shortfall(prefix: &Prefix, spread: &[f64], ranges: &[(usize, usize)]) -> f64 
         let spread = greatest(&spread[low..high_end]);
         high = if spread > high { spread } else { high };
         spreads.push(spread);
-        distances.push((greatest_mean(prefix, ranges, q) - least_mean(prefix, ranges, q - 1)).max(0.0));
+        distances.push(distance(least_mean(prefix, ranges, q - 1), greatest_mean(prefix, ranges, q)));
     }
-    // θ·span + Σ Δ_q·max(G_q − θ, 0) is an upper bound for every θ ≥ 0; the best θ is one of G_q.
+    // θ·span + Σ Δ_q·max(G_q − θ, 0) is an upper bound for every θ ≥ 0; some up to the greatest G_q are tried.
     let mut bounds = [0.0; THRESHOLDS];
     for (i, bound) in bounds.iter_mut().enumerate() {
         *bound = high * i as f64 / THRESHOLDS as f64 * span;

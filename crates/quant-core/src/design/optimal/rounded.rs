@@ -59,8 +59,9 @@ impl Rounded {
             Sums { weight: integers(&prefix.weight, weight_unit), moment: integers(&prefix.moment, moment_unit) };
         let lifted = sums.separate();
         let of_integers = of_integers(prefix, ranges, moment_unit / weight_unit, f64::from(1 + lifted));
-        // A cost rounds once for each cell, all gains together five times, and limits a few times.
-        let error = ROUNDING * UNITS * (ranges.len() + 9) as f64 + of_integers;
+        // A cost rounds once for each cell, all gains together five times, and limits a few times. In integers costs are not
+        // quite Monge: between anchors a best cell may be passed over for one that is worse by what four gains are off.
+        let error = ROUNDING * UNITS * (ranges.len() + 9) as f64 + 5.0 * of_integers;
         (error * unit <= slack / 8.0).then_some(Self { sums, unit, error })
     }
 
@@ -120,7 +121,7 @@ fn square(prefix: &Prefix) -> f64 {
     parts.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// The nearest integers of values / unit, which are below 2³¹, then `LANES` copies of the last.
+/// The nearest integers of values / unit, which are below 2³¹, and room for `LANES` more.
 #[inline(always)]
 fn integers(values: &[f64], unit: f64) -> Vec<i32> {
     // Added to a number below 2⁵¹, it leaves the integer in the lowest bits.
