@@ -46,10 +46,12 @@ impl ScaleStorage {
     pub fn lost(self, scales: &[f32]) -> impl Iterator<Item = LostScale> {
         let (least, most) = match self {
             Self::F16 => (half::f16::MIN_POSITIVE_SUBNORMAL.to_f32(), half::f16::MAX.to_f32()),
-            _ => {
+            Self::E4m3 => {
                 let most = crate::scale::level_max(scales);
                 ((most / E4M3_MAX * E4M3_LEAST).max(f32::MIN_POSITIVE), most)
             }
+            // These lose none.
+            Self::F32 | Self::Double => (0.0, f32::MAX),
         };
         let stored = if self == Self::Double { None } else { self.store(scales) };
         let decoded = stored.map_or(Vec::new(), |stored| stored.decode());

@@ -1,6 +1,6 @@
 //! Is a recipe that was put together field by field one that the constructors make?
 
-use super::{BLOCK_LEN_MAX, CodebookRule, Recipe, RecipeError};
+use super::{CodebookRule, Recipe, RecipeError};
 use crate::grouping::GroupLength;
 
 impl Recipe {
@@ -42,21 +42,11 @@ impl Recipe {
     }
 
     fn check_group(&self) -> Result<(), RecipeError> {
-        if self.group == GroupLength::Samples(0) {
-            return Err(RecipeError::EmptyGroup);
+        // Points always have the row, which nothing sets.
+        match self.codebook.vectors() {
+            Some(_) if self.group == GroupLength::Row => Ok(()),
+            _ => self.with_group(self.group).map(drop),
         }
-        if self.codebook.vectors().is_some() {
-            return if self.group == GroupLength::Row { Ok(()) } else { self.refuse_vectors() };
-        }
-        if self.codebook == CodebookRule::BlockNormalFloat
-            && !matches!(self.group, GroupLength::Samples(2..=BLOCK_LEN_MAX))
-        {
-            return Err(RecipeError::NeedsLength { name: self.family_name(), most: BLOCK_LEN_MAX });
-        }
-        if self.codebook.is_entropy_coded() && self.group != GroupLength::Tensor {
-            return Err(RecipeError::NoGroups { name: self.family_name() });
-        }
-        Ok(())
     }
 }
 
@@ -65,7 +55,7 @@ mod tests {
     use super::*;
     use crate::codes::BitWidth;
     use crate::quantize::{QuantizeError, quantize};
-    use crate::recipe::{OutlierRule, Switch};
+    use crate::recipe::{BLOCK_LEN_MAX, OutlierRule, Switch};
     use crate::reference::Reference;
     use crate::scale::ScaleRule;
     use crate::tensor::{Matrix, Samples};

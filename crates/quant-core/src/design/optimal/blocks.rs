@@ -86,21 +86,10 @@ impl Elements<'_> {
         }
         // The elements above the mean are those behind the place from which on the sum is greatest.
         let (weight, moment) = (self.prefix.weight[end], self.prefix.moment[end]);
-        let above = |w: f64, m: f64| (moment - m) - mean * (weight - w);
         let mut most = 0.0;
-        let (weights, moments) = (&self.prefix.weight[start + 1..], &self.prefix.moment[start + 1..]);
-        let inner = end - start - 1;
-        // Without a branch on how many there are.
-        let (inner_few, eights) = (inner <= 8, (weights.first_chunk::<8>(), moments.first_chunk::<8>()));
-        if let (true, (Some(weights), Some(moments))) = (inner_few, eights) {
-            for lane in 0..8 {
-                let above = above(weights[lane], moments[lane]);
-                most = if (lane < inner) & (above > most) { above } else { most };
-            }
-        } else {
-            for (&w, &m) in weights[..inner].iter().zip(moments) {
-                most = if above(w, m) > most { above(w, m) } else { most };
-            }
+        for (w, m) in self.prefix.weight[start + 1..end].iter().zip(&self.prefix.moment[start + 1..end]) {
+            let above = (moment - m) - mean * (weight - w);
+            most = if above > most { above } else { most };
         }
         own + 2.0 * most
     }

@@ -361,21 +361,20 @@ fn distance(least: f64, most: f64) -> f64 {
 #[inline(always)]
 fn shortfall(prefix: &Prefix, spread: &[f64], ranges: &[(usize, usize)]) -> f64 {
     let span = distance(least_mean(prefix, ranges, 0), greatest_mean(prefix, ranges, ranges.len()));
-    let (mut spreads, mut distances) = (Vec::with_capacity(ranges.len()), Vec::with_capacity(ranges.len()));
+    let mut terms = Vec::with_capacity(ranges.len());
     let mut high = 0.0;
     for q in 1..=ranges.len() {
-        let (low, high_end) = positions(ranges, spread.len(), q);
-        let spread = greatest(&spread[low..high_end]);
-        high = if spread > high { spread } else { high };
-        spreads.push(spread);
-        distances.push(distance(least_mean(prefix, ranges, q - 1), greatest_mean(prefix, ranges, q)));
+        let (from, to) = positions(ranges, spread.len(), q);
+        let spread = greatest(&spread[from..to]);
+        high = greater(spread, high);
+        terms.push((spread, distance(least_mean(prefix, ranges, q - 1), greatest_mean(prefix, ranges, q))));
     }
     // θ·span + Σ Δ_q·max(G_q − θ, 0) is an upper bound for every θ ≥ 0; some up to the greatest G_q are tried.
     let mut bounds = [0.0; THRESHOLDS];
     for (i, bound) in bounds.iter_mut().enumerate() {
         *bound = high * i as f64 / THRESHOLDS as f64 * span;
     }
-    for (spread, distance) in spreads.iter().zip(&distances) {
+    for (spread, distance) in terms {
         for (i, bound) in bounds.iter_mut().enumerate() {
             let above = spread - high * i as f64 / THRESHOLDS as f64;
             *bound += if above > 0.0 { above * distance } else { 0.0 };
