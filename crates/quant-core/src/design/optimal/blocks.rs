@@ -69,11 +69,20 @@ impl Elements<'_> {
 
     #[inline(always)]
     fn blocks(&self, starts: Vec<u32>) -> Blocks {
-        let at = |sums: &[f64]| starts.iter().map(|&s| sums[s as usize]).collect();
-        let prefix = Prefix { weight: at(&self.prefix.weight), moment: at(&self.prefix.moment) };
-        let means: Vec<f64> = (0..prefix.len()).map(|b| prefix.mean(b, b + 1)).collect();
-        let run = |b: usize| self.spread_of(starts[b] as usize, starts[b + 1] as usize, means[b]);
-        let spread = (0..means.len()).map(run).collect();
+        // Loops and not closures that are collected from, which are not always compiled for the level.
+        let count = starts.len() - 1;
+        let mut prefix = Prefix { weight: vec![0.0; count + 1], moment: vec![0.0; count + 1] };
+        for (place, &start) in starts.iter().enumerate() {
+            prefix.weight[place] = self.prefix.weight[start as usize];
+            prefix.moment[place] = self.prefix.moment[start as usize];
+        }
+        let (mut means, mut spread) = (vec![0.0; count], vec![0.0; count]);
+        for (b, mean) in means.iter_mut().enumerate() {
+            *mean = prefix.mean(b, b + 1);
+        }
+        for (b, spread) in spread.iter_mut().enumerate() {
+            *spread = self.spread_of(starts[b] as usize, starts[b + 1] as usize, means[b]);
+        }
         Blocks { prefix, means, spread, starts }
     }
 

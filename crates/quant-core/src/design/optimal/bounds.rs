@@ -221,7 +221,9 @@ fn kept_by<L: Layers>(ranges: Ranges, [forward, backward]: &[L; 2], excess: Exce
     // Narrower ranges make the shortfall smaller, and that may narrow them again.
     for _ in 1..PASSES {
         let limit = forward.above(least, excess.within(&left).min(most));
-        left.iter_mut().enumerate().for_each(|(q, left)| *left = tables.within(q, ranges[q].0, *left, limit));
+        for (q, left) in left.iter_mut().enumerate() {
+            *left = tables.within(q, ranges[q].0, *left, limit);
+        }
     }
     left
 }
