@@ -204,8 +204,9 @@ fn fit_binned<B: Backend>(
 /// Bins by a strided selection of samples, the largest magnitude of all of which is `absmax`.
 pub(crate) fn choose_bins(matrix: Matrix<'_>, absmax: f32, bin_count: usize) -> Option<Bins> {
     let step = (matrix.len() / (1 << 14)).max(1);
-    let selection = (0..matrix.len()).step_by(step).map(|i| matrix.samples().get(i)).collect();
-    Bins::over_selection(selection, absmax, |_| bin_count)
+    let mut selection: Vec<f32> = (0..matrix.len()).step_by(step).map(|i| matrix.samples().get(i)).collect();
+    selection.sort_unstable_by(f32::total_cmp);
+    Bins::over_selection(&selection, absmax, |_| bin_count)
 }
 
 /// Odd numbers for bins that may hold a border, even ones between; none where that is half of the samples or more.

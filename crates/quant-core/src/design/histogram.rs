@@ -48,11 +48,10 @@ impl Bins {
         }
     }
 
-    /// Bins about the median, fine over the middle four fifths of a selection of samples, as an optimum's levels are;
-    /// `magnitude` is the largest of all samples. Bins are as many as `count` says, at least 512, for so many octaves on
+    /// Bins about the median, fine over the middle four fifths of an ascending selection of samples, as an optimum's levels
+    /// are; `magnitude` is the largest of all samples. Bins are as many as `count` says, at least 512, for so many octaves on
     /// either side as there are. None where numbers are too large, too small or all equal.
-    pub fn over_selection(mut selection: Vec<f32>, magnitude: f32, count: impl Fn(usize) -> usize) -> Option<Self> {
-        selection.sort_unstable_by(f32::total_cmp);
+    pub fn over_selection(selection: &[f32], magnitude: f32, count: impl Fn(usize) -> usize) -> Option<Self> {
         let at = |share: f64| selection[((selection.len() - 1) as f64 * share) as usize];
         let spread = |share: f64| at(1.0 - share) - at(share);
         let unit = [spread(0.1), spread(0.01), spread(0.0)].into_iter().find(|&unit| unit > 0.0)?;

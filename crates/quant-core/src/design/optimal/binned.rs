@@ -16,6 +16,9 @@ const SAMPLES_MIN: usize = 1024;
 /// Samples looked at to choose bins.
 const SELECTION: usize = 128;
 
+/// Samples of the selection ranked side by side.
+const SIDE_BY_SIDE: usize = 64;
+
 /// Samples or bins done side by side.
 const EIGHT: usize = 8;
 
@@ -34,13 +37,11 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
     if samples.len() < SAMPLES_MIN || !is_bounded(samples.len(), level_count) {
         return None;
     }
-    let absmax = fill.vectorize(
+    let (absmax, selection) = fill.vectorize(
         #[inline(always)]
-        || absmax(samples),
+        || (absmax(samples), selection(samples)),
     );
-    let step = samples.len() / SELECTION;
-    let selection = samples.iter().copied().step_by(step).take(SELECTION).collect();
-    let bins = Bins::over_selection(selection, absmax, |octaves| bin_count(samples.len(), level_count, octaves))?;
+    let bins = Bins::over_selection(&selection, absmax, |octaves| bin_count(samples.len(), level_count, octaves))?;
     let mut indices = vec![0u32; samples.len()];
     let sums = fill.vectorize(
         #[inline(always)]
@@ -61,6 +62,35 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
         || gathered.atoms(centre, &binned),
     );
     atoms.levels(&ranges, level_count, fill)
+}
+
+/// Some of the samples in ascending order: each goes behind as many as are less, which takes no branch.
+#[inline(always)]
+fn selection(samples: &[f32]) -> [f32; SELECTION] {
+    let step = samples.len() / SELECTION;
+    let mut selection = [0.0; SELECTION];
+    for (place, to) in selection.iter_mut().enumerate() {
+        *to = samples[place * step];
+    }
+    let mut ascending = [f32::NAN; SELECTION];
+    for block in selection.as_chunks::<SIDE_BY_SIDE>().0 {
+        let mut less = [0u32; SIDE_BY_SIDE];
+        for x in &selection {
+            for lane in 0..SIDE_BY_SIDE {
+                less[lane] += u32::from(*x < block[lane]);
+            }
+        }
+        for lane in 0..SIDE_BY_SIDE {
+            ascending[less[lane] as usize] = block[lane];
+        }
+    }
+    // Equal ones went to one place; those behind it are empty.
+    let mut last = ascending[0];
+    for x in &mut ascending {
+        last = if x.is_nan() { last } else { *x };
+        *x = last;
+    }
+    ascending
 }
 
 /// Sixteen maxima, which need not wait for each other.

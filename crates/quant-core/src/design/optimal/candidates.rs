@@ -118,27 +118,42 @@ impl<'a> Candidates<'a> {
 /// The greatest of some costs, in parts that need not wait for each other.
 #[inline(always)]
 fn greatest(costs: &[f32]) -> f32 {
-    let greater = |a: f32, b: f32| if a > b { a } else { b };
-    let (vectors, rest) = costs.as_chunks::<LANES>();
-    let mut parts = [f32::NEG_INFINITY; LANES];
-    for vector in vectors {
-        for lane in 0..LANES {
-            parts[lane] = greater(parts[lane], vector[lane]);
-        }
-    }
-    parts.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &cost| greater(most, cost))
+    reduced(
+        costs,
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |a, b| if a > b { a } else { b },
+    )
 }
 
 /// The least of some costs, likewise.
 #[inline(always)]
 fn least(costs: &[f32]) -> f32 {
-    let lesser = |a: f32, b: f32| if a < b { a } else { b };
+    reduced(
+        costs,
+        f32::INFINITY,
+        #[inline(always)]
+        |a, b| if a < b { a } else { b },
+    )
+}
+
+/// What `choose` leaves of some costs and `none`.
+#[inline(always)]
+fn reduced(costs: &[f32], none: f32, choose: impl Fn(f32, f32) -> f32) -> f32 {
     let (vectors, rest) = costs.as_chunks::<LANES>();
-    let mut parts = [f32::INFINITY; LANES];
+    let mut parts = [none; LANES];
     for vector in vectors {
         for lane in 0..LANES {
-            parts[lane] = lesser(parts[lane], vector[lane]);
+            parts[lane] = choose(parts[lane], vector[lane]);
         }
     }
-    parts.iter().chain(rest).fold(f32::INFINITY, |least, &cost| lesser(least, cost))
+    for (part, &cost) in parts.iter_mut().zip(rest) {
+        *part = choose(*part, cost);
+    }
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            parts[lane] = choose(parts[lane], parts[lane + half]);
+        }
+    }
+    parts[0]
 }

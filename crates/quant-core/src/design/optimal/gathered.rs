@@ -51,18 +51,20 @@ impl Gathered {
                 None => runs.push(low..high),
             }
         }
-        let wanted = || runs.iter().flat_map(|run| &binned.present[run.clone()]);
-        let counts: Vec<usize> = wanted().map(|&bin| sums[bin as usize].count as usize).collect();
-        let count = counts.iter().sum::<usize>();
+        let mut counts = Vec::with_capacity(runs.iter().map(Range::len).sum());
         let (mut places, mut is_wanted) = (vec![0; sums.len()], vec![false; sums.len()]);
         let mut place = 0;
-        for (&bin, &count) in wanted().zip(&counts) {
-            (places[bin as usize], is_wanted[bin as usize]) = (place, true);
-            place += count as u32;
+        for run in &runs {
+            for &bin in &binned.present[run.clone()] {
+                let count = sums[bin as usize].count as usize;
+                (places[bin as usize], is_wanted[bin as usize]) = (place as u32, true);
+                counts.push(count);
+                place += count;
+            }
         }
         let own = fill.vectorize(
             #[inline(always)]
-            || gather(samples, weights, indices, (&is_wanted, &mut places), count),
+            || gather(samples, weights, indices, (&is_wanted, &mut places), place),
         );
         Self { samples: own, counts, runs }
     }

@@ -127,25 +127,57 @@ fn integers(values: &[f64], unit: f64) -> Vec<i32> {
     // Added to a number below 2⁵¹, it leaves the integer in the lowest bits.
     const MAGIC: f64 = (3u64 << 51) as f64;
     let scale = 1.0 / unit;
-    let mut integers = Vec::with_capacity(values.len() + LANES);
-    integers.extend(values.iter().map(|value| (value * scale + MAGIC).to_bits() as i32));
+    let mut integers = vec![0; values.len() + LANES];
+    for (to, value) in integers.iter_mut().zip(values) {
+        *to = (value * scale + MAGIC).to_bits() as i32;
+    }
+    integers.truncate(values.len());
     integers
+}
+
+/// Whether each is less than the next, which most sums are.
+#[inline(always)]
+fn ascends(sums: &[i32]) -> bool {
+    let mut ascends = true;
+    for (sum, next) in sums.iter().zip(&sums[1..]) {
+        ascends &= sum < next;
+    }
+    ascends
+}
+
+/// Makes sums ascend strictly, and returns the most by which one was lifted.
+#[inline(always)]
+fn lift(sums: &mut [i32]) -> i32 {
+    let (mut last, mut lifted) = (sums[0], 0);
+    for sum in &mut sums[1..] {
+        let least = last + 1;
+        let own = *sum;
+        last = if own > least { own } else { least };
+        lifted = if last - own > lifted { last - own } else { lifted };
+        *sum = last;
+    }
+    lifted
+}
+
+/// What is left of the sums at each boundary, in descending order, and the copies.
+#[inline(always)]
+fn rest(sums: &[i32]) -> Vec<i32> {
+    let last = sums[sums.len() - 1];
+    let mut mirrored = vec![last - sums[0]; sums.len() + LANES];
+    for (to, sum) in mirrored.iter_mut().zip(sums.iter().rev()) {
+        *to = last - sum;
+    }
+    mirrored
 }
 
 impl Sums {
     /// Makes Σ w ascend strictly, and returns the most by which it was lifted; then appends the copies.
     #[inline(always)]
     fn separate(&mut self) -> i32 {
-        let (mut last, mut lifted) = (self.weight[0], 0);
-        for weight in &mut self.weight[1..] {
-            let least = last + 1;
-            let own = *weight;
-            last = if own > least { own } else { least };
-            lifted = if last - own > lifted { last - own } else { lifted };
-            *weight = last;
-        }
+        let lifted = if ascends(&self.weight) { 0 } else { lift(&mut self.weight) };
+        let weight = self.weight[self.weight.len() - 1];
         let moment = self.moment[self.moment.len() - 1];
-        self.weight.extend([last; LANES]);
+        self.weight.extend([weight; LANES]);
         self.moment.extend([moment; LANES]);
         lifted
     }
@@ -154,14 +186,7 @@ impl Sums {
     #[inline(always)]
     pub fn mirrored(&self) -> Self {
         let own = self.weight.len() - LANES;
-        let rest = |sums: &[i32]| {
-            let last = sums[own - 1];
-            let mut mirrored = Vec::with_capacity(sums.len());
-            mirrored.extend(sums[..own].iter().rev().map(|sum| last - sum));
-            mirrored.extend([last - sums[0]; LANES]);
-            mirrored
-        };
-        Self { weight: rest(&self.weight), moment: rest(&self.moment) }
+        Self { weight: rest(&self.weight[..own]), moment: rest(&self.moment[..own]) }
     }
 
     /// How many boundaries.
