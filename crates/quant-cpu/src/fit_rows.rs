@@ -8,7 +8,7 @@ mod rounded_avx512;
 use crate::samples::{load, normalise};
 use crate::{Cpu, level::Level};
 use quant_core::codebook::Codebooks;
-use quant_core::design::optimal::{self, FillLayer, Layer, rounded};
+use quant_core::design::optimal::{self, FillLayer, Layer, Scratch, rounded};
 use quant_core::grouping::Grouping;
 use quant_core::reference::row_weights;
 use quant_core::tensor::Matrix;
@@ -22,7 +22,7 @@ pub(crate) fn fit_rows(
     level_count: usize,
 ) -> Codebooks {
     let columns = matrix.columns();
-    let fit = |samples: &mut Vec<f32>, row: usize| {
+    let fit = |(samples, scratch): &mut (Vec<f32>, Scratch), row: usize| {
         cpu.level.vectorize(
             #[inline(always)]
             || {
@@ -30,10 +30,11 @@ pub(crate) fn fit_rows(
                 normalise(samples, row, 0..columns, normalisation);
             },
         );
-        optimal::fit_levels_with(&cpu.level, samples, row_weights(weights, row, columns), level_count)
+        optimal::fit_levels_with(&cpu.level, scratch, samples, row_weights(weights, row, columns), level_count)
     };
-    let levels: Vec<_> =
-        cpu.pool.install(|| (0..matrix.rows()).into_par_iter().map_init(|| vec![0.0; columns], fit).collect());
+    let levels: Vec<_> = cpu.pool.install(|| {
+        (0..matrix.rows()).into_par_iter().map_init(|| (vec![0.0; columns], Scratch::default()), fit).collect()
+    });
     Codebooks::from_levels(level_count, levels)
 }
 
@@ -50,7 +51,7 @@ impl FillLayer for Level {
         );
     }
 
-    fn gains(&self, sums: &rounded::Sums, table: (usize, usize), to: &mut [f32]) {
+    fn gains(&self, sums: rounded::Sums<'_>, table: (usize, usize), to: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if self.has_avx512() {
             // SAFETY: the level was proved available when it was made.
@@ -130,13 +131,14 @@ mod tests {
             let stride = count.next_multiple_of(LANES);
             let mut weight = integers(stride, 5);
             weight.sort_unstable();
-            let sums = Sums { weight, moment: integers(stride, 6) };
+            let moment = integers(stride, 6);
+            let sums = Sums { weight: &weight, moment: &moment };
             let mut expected = vec![f32::NEG_INFINITY; count * stride + LANES];
-            Portable.gains(&sums, (count, stride), &mut expected);
+            Portable.gains(sums, (count, stride), &mut expected);
             assert!(expected[0] == 0.0 && expected.iter().any(|gain| *gain > 0.0) || count == 1);
             for level in levels() {
                 let mut own = vec![f32::NEG_INFINITY; expected.len()];
-                level.gains(&sums, (count, stride), &mut own);
+                level.gains(sums, (count, stride), &mut own);
                 assert_eq!(own, expected, "{count}, {level:?}");
             }
         }

@@ -17,6 +17,7 @@ mod layer;
 mod path;
 mod radix;
 pub mod rounded;
+mod shortfall;
 mod table;
 mod windows;
 
@@ -25,7 +26,9 @@ use super::{Constraints, Design, DesignError, StopReason};
 use crate::codebook::Codebook;
 use crate::source::WeightedSamples;
 use atoms::Atoms;
+use bumpalo::Bump;
 use constrained::Allowed;
+use layer::Tools;
 pub use layer::{Candidates, FillLayer, Layer, Portable};
 use windows::Windows;
 
@@ -59,28 +62,40 @@ pub struct OptimalPartition {
 ///
 /// When `level_count` is 0, or there is not one weight per sample.
 pub fn fit_levels(samples: &[f32], weights: Option<&[f32]>, level_count: usize) -> Vec<f32> {
-    fit_levels_with(&Portable, samples, weights, level_count)
+    fit_levels_with(&Portable, &mut Scratch::default(), samples, weights, level_count)
 }
 
-/// [`fit_levels`] with its inner loop compiled as `fill` wants; the result is the same.
+/// Memory that the fits of one thread use one after the other: as much as the largest of them took, up to twice.
+#[derive(Debug, Default)]
+pub struct Scratch(Bump);
+
+/// [`fit_levels`] with its inner loops compiled as `fill` wants, in memory that is there; the result is the same.
 pub fn fit_levels_with(
     fill: &impl FillLayer,
+    scratch: &mut Scratch,
     samples: &[f32],
     weights: Option<&[f32]>,
     level_count: usize,
 ) -> Vec<f32> {
     assert!(level_count > 0, "at least 1 level");
     assert!(weights.is_none_or(|w| w.len() == samples.len()), "one weight per sample");
-    binned::levels(fill, samples, weights, level_count)
-        .unwrap_or_else(|| fit_sorted(fill, samples, weights, level_count))
+    scratch.0.reset();
+    let tools = Tools { fill, scratch: &scratch.0 };
+    binned::levels(tools, samples, weights, level_count)
+        .unwrap_or_else(|| fit_sorted(tools, samples, weights, level_count))
 }
 
-fn fit_sorted(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, level_count: usize) -> Vec<f32> {
+fn fit_sorted(
+    tools: Tools<'_, impl FillLayer>,
+    samples: &[f32],
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Vec<f32> {
     let atoms = Atoms::from_samples(samples, weights);
     if atoms.is_empty() {
         return vec![0.0];
     }
-    cells(&partition(&atoms, level_count, fill), atoms.len()).map(|(i, j)| atoms.centroid(i, j) as f32).collect()
+    cells(&partition(&atoms, level_count, tools), atoms.len()).map(|(i, j)| atoms.centroid(i, j) as f32).collect()
 }
 
 /// The optimal partition of (value, weight) points with ascending values, as [`fit_levels`] defines it, in f64.
@@ -103,7 +118,7 @@ pub fn fit_points_with(fill: &impl FillLayer, points: &[(f64, f64)], level_count
     assert!(points.windows(2).all(|w| w[0].0 <= w[1].0), "values ascend");
     let atoms = Atoms::from_ascending(points.iter().copied());
     assert!(!atoms.is_empty(), "a point with weight");
-    result(&atoms, points, &partition(&atoms, level_count, fill))
+    result(&atoms, points, &partition(&atoms, level_count, Tools { fill, scratch: &Bump::new() }))
 }
 
 /// The optimal codebook of weighted samples as a [`Design`]; checked at [`WeightedSamples::new`].
@@ -171,16 +186,19 @@ pub fn border_ranges(
     }
     let count: f64 = points.iter().map(|p| p.1).sum();
     // Any cost above the optimum will do for the slack: that of the best partition of the means, plus what bins hide.
-    let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, &Portable);
-    let windows = Windows::within(&coarse, atoms.len());
+    let scratch = Bump::new();
+    let tools = Tools { fill: &Portable, scratch: &scratch };
+    let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, tools);
+    let windows = Windows::within(coarse, atoms.len(), &scratch);
     if !windows.are_consistent() {
         return None;
     }
-    let borders = windows::cheapest(atoms.prefix(), &windows, &Portable);
-    let cost: f64 = cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
+    let borders = windows::cheapest(atoms.prefix(), &windows, tools);
+    let cost: f64 = cells(borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
     let cost = cost + spread.iter().zip(points).map(|(s, p)| s * s / p.1).sum::<f64>();
     let slack = 2.0 * (2.0 * (cost * count).sqrt() * error + count * error * error);
-    Some(bounds::narrow(blocks::Elements { spread, ..atoms.elements() }, level_count, slack, &Portable))
+    let elements = blocks::Elements { spread, ..atoms.elements() };
+    Some(bounds::narrow(elements, level_count, slack, tools).to_vec())
 }
 
 /// Runs `i..j` of atoms between borders.
@@ -206,17 +224,18 @@ fn is_bounded(n: usize, level_count: usize) -> bool {
     (2..=BOUNDED_LEVELS_MAX).contains(&level_count) && n >= BOUNDED_ATOMS_PER_LEVEL_MIN * level_count
 }
 
-fn partition(atoms: &Atoms, level_count: usize, fill: &impl FillLayer) -> Vec<usize> {
+fn partition(atoms: &Atoms, level_count: usize, tools: Tools<'_, impl FillLayer>) -> Vec<usize> {
     let n = atoms.len();
     if level_count >= n {
         return (1..n).collect();
     }
     if is_bounded(n, level_count) {
-        let windows = Windows::within(&bounds::narrow(atoms.elements(), level_count, 0.0, fill), n);
-        let windows = if windows.are_consistent() { windows } else { Windows::full(n, level_count) };
-        return windows::cheapest(atoms.prefix(), &windows, fill);
+        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0, tools);
+        let windows = Windows::within(ranges, n, tools.scratch);
+        let windows = if windows.are_consistent() { windows } else { Windows::full(n, level_count, tools.scratch) };
+        return windows::cheapest(atoms.prefix(), &windows, tools).to_vec();
     }
-    let mut windows = Windows::full(n, level_count);
+    let mut windows = Windows::full(n, level_count, tools.scratch);
     if level_count > 1
         && n >= ATOMS_PER_LEVEL_MIN * level_count
         && let Some(borders) = narrow_by_slopes(atoms, level_count, &mut windows)
@@ -224,13 +243,13 @@ fn partition(atoms: &Atoms, level_count: usize, fill: &impl FillLayer) -> Vec<us
         return borders;
     }
     if !windows.are_consistent() {
-        windows = Windows::full(n, level_count);
+        windows = Windows::full(n, level_count, tools.scratch);
     }
-    windows::cheapest(atoms.prefix(), &windows, fill)
+    windows::cheapest(atoms.prefix(), &windows, tools).to_vec()
 }
 
 /// Tries slopes until a partition has about `level_count` cells; returns it if the number is met.
-fn narrow_by_slopes(atoms: &Atoms, level_count: usize, windows: &mut Windows) -> Option<Vec<usize>> {
+fn narrow_by_slopes(atoms: &Atoms, level_count: usize, windows: &mut Windows<'_>) -> Option<Vec<usize>> {
     let (mut low, mut high) = (0.0, f64::INFINITY);
     let mut slope = atoms.slope_guess(level_count);
     for _ in 0..SLOPES_MAX {
@@ -273,8 +292,10 @@ mod tests {
     }
 
     fn certified_cost(atoms: &Atoms, level_count: usize) -> f64 {
-        let borders = windows::cheapest(atoms.prefix(), &Windows::full(atoms.len(), level_count), &Portable);
-        cells(&borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum()
+        let scratch = Bump::new();
+        let windows = Windows::full(atoms.len(), level_count, &scratch);
+        let borders = windows::cheapest(atoms.prefix(), &windows, Tools { fill: &Portable, scratch: &scratch });
+        cells(borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum()
     }
 
     #[test]

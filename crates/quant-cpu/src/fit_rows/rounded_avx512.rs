@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 /// [`rounded::gains`](quant_core::design::optimal::rounded::gains); the same operations, so the same result.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn gains(sums: &Sums, (count, stride): (usize, usize), to: &mut [f32]) {
+pub(super) fn gains(sums: Sums<'_>, (count, stride): (usize, usize), to: &mut [f32]) {
     for (start, to) in to.chunks_exact_mut(stride).take(count).enumerate() {
         let first = broadcast((sums.weight[start], sums.moment[start]));
         let ends = start / LANES * LANES..stride;

@@ -10,7 +10,10 @@ const SUM_LEN: usize = 1 << 10;
 pub struct Atoms {
     values: Vec<f64>,
     weights: Vec<f64>,
-    prefix: Prefix,
+    /// Σ w before each atom, and over all at the end.
+    weight_sums: Vec<f64>,
+    /// Σ w·(x − centre), likewise.
+    moment_sums: Vec<f64>,
     centre: f64,
 }
 
@@ -44,20 +47,20 @@ impl Atoms {
 
     fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
         let centre = mean(&values, &weights);
-        let mut prefix = Prefix::with_capacity(values.len());
+        let (mut weight_sums, mut moment_sums) = (vec![0.0; values.len() + 1], vec![0.0; values.len() + 1]);
         // Sums start afresh every so often, so that rounding does not grow with the number of atoms.
+        let mut place = 0;
         for (values, weights) in values.chunks(SUM_LEN).zip(weights.chunks(SUM_LEN)) {
-            let last = prefix.len();
-            let (base_weight, base_moment) = (prefix.weight[last], prefix.moment[last]);
+            let (base_weight, base_moment) = (weight_sums[place], moment_sums[place]);
             let (mut weight, mut moment) = (0.0, 0.0);
             for (x, w) in values.iter().zip(weights) {
                 weight += w;
                 moment += w * (x - centre);
-                prefix.weight.push(base_weight + weight);
-                prefix.moment.push(base_moment + moment);
+                place += 1;
+                (weight_sums[place], moment_sums[place]) = (base_weight + weight, base_moment + moment);
             }
         }
-        Self { values, weights, prefix, centre }
+        Self { values, weights, weight_sums, moment_sums, centre }
     }
 
     /// How many distinct values.
@@ -81,20 +84,21 @@ impl Atoms {
     }
 
     /// Prefix sums at the borders.
-    pub fn prefix(&self) -> &Prefix {
-        &self.prefix
+    #[inline(always)]
+    pub fn prefix(&self) -> Prefix<'_> {
+        Prefix { weight: &self.weight_sums, moment: &self.moment_sums }
     }
 
     /// The atoms as elements of blocks.
     pub fn elements(&self) -> Elements<'_> {
-        Elements { prefix: &self.prefix, means: &self.values, spread: &[] }
+        Elements { prefix: self.prefix(), means: &self.values, spread: &[] }
     }
 
     /// (Σ w(x − centre))² / Σ w over atoms `i..j`, i < j. Squared error is Σ w(x − centre)² less this, and the first
     /// term is the same for every partition.
     #[inline(always)]
     pub fn gain(&self, i: usize, j: usize) -> f64 {
-        self.prefix.gain(i, j)
+        self.prefix().gain(i, j)
     }
 
     /// The centroid of atoms `i..j`, i < j, kept within them whatever the rounding.
@@ -103,7 +107,7 @@ impl Atoms {
             return self.values[i];
         }
         let (low, high) = (self.values[i], self.values[j - 1]);
-        let from_sums = self.centre + self.prefix.mean(i, j);
+        let from_sums = self.centre + self.prefix().mean(i, j);
         // Beside much greater weights small ones vanish from the sums before them.
         let mean = if from_sums.is_finite() { from_sums } else { mean(&self.values[i..j], &self.weights[i..j]) };
         mean.clamp(low, high)
@@ -123,7 +127,7 @@ impl Atoms {
         let mut norm = 0.0;
         for start in (0..n - 1).step_by(run) {
             let end = (start + run).min(n - 1);
-            let weight = self.prefix.weight[end] - self.prefix.weight[start];
+            let weight = self.weight_sums[end] - self.weight_sums[start];
             norm += (weight * (self.values[end] - self.values[start]).powi(2)).cbrt();
         }
         norm.powi(3) / (6.0 * (level_count as f64).powi(3))

@@ -6,7 +6,7 @@
 
 use super::blocks::Elements;
 use super::gathered::Gathered;
-use super::layer::{FillLayer, Prefix};
+use super::layer::{FillLayer, Prefix, Tools};
 use super::{bounds, is_bounded};
 use crate::design::Bins;
 
@@ -33,7 +33,13 @@ pub struct Sums {
 }
 
 /// [`super::fit_levels_with`] where bins serve; none where they do not: few samples or values, or too many levels.
-pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, level_count: usize) -> Option<Vec<f32>> {
+pub fn levels(
+    tools: Tools<'_, impl FillLayer>,
+    samples: &[f32],
+    weights: Option<&[f32]>,
+    level_count: usize,
+) -> Option<Vec<f32>> {
+    let fill = tools.fill;
     if samples.len() < SAMPLES_MIN || !is_bounded(samples.len(), level_count) {
         return None;
     }
@@ -42,26 +48,27 @@ pub fn levels(fill: &impl FillLayer, samples: &[f32], weights: Option<&[f32]>, l
         || (absmax(samples), selection(samples)),
     );
     let bins = Bins::over_selection(&selection, absmax, |octaves| bin_count(samples.len(), level_count, octaves))?;
-    let mut indices = vec![0u32; samples.len()];
-    let sums = fill.vectorize(
+    let (indices, sums) = (tools.room(samples.len()), tools.room(bins.count));
+    fill.vectorize(
         #[inline(always)]
-        || sums(&bins, samples, weights, &mut indices),
+        || add_up(&bins, samples, weights, indices, sums),
     );
     let binned = fill.vectorize(
         #[inline(always)]
-        || Binned::new(&sums),
+        || Binned::new(sums, tools),
     )?;
-    if !is_bounded(binned.means.len(), level_count) {
+    if !is_bounded(binned.elements.len(), level_count) {
         return None;
     }
-    let ranges = bounds::narrow(binned.elements(), level_count, 0.0, fill);
-    let gathered = Gathered::new(&binned, &sums, &ranges, samples, weights, &indices, fill);
+    let ranges = bounds::narrow(binned.elements, level_count, 0.0, tools);
+    let samples = Binnable { samples, weights, bins: indices };
+    let gathered = Gathered::new(&binned, sums, ranges, samples, tools);
     let centre = f64::from(bins.low) + binned.centre;
     let atoms = fill.vectorize(
         #[inline(always)]
-        || gathered.atoms(centre, &binned),
+        || gathered.atoms(centre, &binned, tools),
     );
-    atoms.levels(&ranges, level_count, fill)
+    atoms.levels(ranges, level_count, tools)
 }
 
 /// Some of the samples in ascending order: each goes behind as many as are less, which takes no branch.
@@ -116,25 +123,34 @@ fn bin_count(sample_count: usize, level_count: usize, octaves: usize) -> usize {
     (in_two_octaves * octaves / 2).clamp(512, 1 << 16)
 }
 
+/// Samples, and the bin of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Binnable<'a> {
+    /// The samples.
+    pub samples: &'a [f32],
+    /// One for each; 1 where there are none.
+    pub weights: Option<&'a [f32]>,
+    /// One for each.
+    pub bins: &'a [u32],
+}
+
 #[inline(always)]
-fn sums(bins: &Bins, samples: &[f32], weights: Option<&[f32]>, indices: &mut [u32]) -> Vec<Sums> {
+fn add_up(bins: &Bins, samples: &[f32], weights: Option<&[f32]>, indices: &mut [u32], sums: &mut [Sums]) {
     let widening = Bins { mantissa_bits: bins.mantissa_bits.max(1), ..*bins };
     for (to, &x) in indices.iter_mut().zip(samples) {
         *to = widening.index(x) as u32;
     }
-    let mut sums = vec![Sums::default(); bins.count];
     let middle = f64::from(bins.low);
     let ones = [1.0; EIGHT];
     let (samples, samples_rest) = samples.as_chunks::<EIGHT>();
     let (indices, indices_rest) = indices.as_chunks::<EIGHT>();
     let (weights, weights_rest) = weights.map_or((&[][..], &ones[..]), <[f32]>::as_chunks);
     for (i, (samples, indices)) in samples.iter().zip(indices).enumerate() {
-        add_eight(&mut sums, indices, samples, weights.get(i).unwrap_or(&ones), middle);
+        add_eight(sums, indices, samples, weights.get(i).unwrap_or(&ones), middle);
     }
     for ((&index, &x), &w) in indices_rest.iter().zip(samples_rest).zip(weights_rest) {
         sums[index as usize].add(Sums::of(f64::from(x) - middle, f64::from(w)));
     }
-    sums
 }
 
 /// Products first, side by side.
@@ -168,58 +184,54 @@ impl Sums {
 }
 
 /// The bins that have weight, as elements.
-pub struct Binned {
+pub struct Binned<'s> {
     /// Which bins.
-    pub present: Vec<u32>,
-    /// Sums before each.
-    pub prefix: Prefix,
-    means: Vec<f64>,
-    spread: Vec<f64>,
+    pub present: &'s [u32],
+    /// Their sums, means and spread.
+    pub elements: Elements<'s>,
     /// What is subtracted from samples, after the middle of the bins.
     centre: f64,
 }
 
-impl Binned {
+impl<'s> Binned<'s> {
     /// None without any weight.
     #[inline(always)]
-    fn new(sums: &[Sums]) -> Option<Self> {
+    fn new(sums: &[Sums], tools: Tools<'s, impl FillLayer>) -> Option<Self> {
         // Without a branch: which bins are empty cannot be foreseen.
-        let (mut present, mut count) = (vec![0; sums.len()], 0);
+        let (present, mut count) = (tools.room(sums.len()), 0);
         for (bin, sums) in sums.iter().enumerate() {
             present[count] = bin as u32;
             count += usize::from(sums.weight > 0.0);
         }
-        present.truncate(count);
+        let present = &present[..count];
         if present.is_empty() {
             return None;
         }
-        let own: Vec<Sums> = present.iter().map(|&bin| sums[bin as usize]).collect();
+        let own = tools.room::<Sums>(count);
         let (mut weight, mut moment) = (0.0, 0.0);
-        for sums in &own {
+        for (own, &bin) in own.iter_mut().zip(present) {
+            let sums = sums[bin as usize];
+            *own = sums;
             (weight, moment) = (weight + sums.weight, moment + sums.moment);
         }
         let centre = moment / weight;
-        let (mut means, mut spread) = (vec![0.0; count], vec![0.0; count]);
-        for ((mean, spread), own) in means.iter_mut().zip(&mut spread).zip(&own) {
+        let (means, spread) = (tools.room(count), tools.room(count));
+        for ((mean, spread), own) in means.iter_mut().zip(&mut *spread).zip(&*own) {
             *mean = own.moment / own.weight - centre;
             // (Σ w |x − mean|)² ≤ Σ w · Σ w (x − mean)², Cauchy and Schwarz; the difference rounds by its terms.
             let squared = own.weight * own.square - own.moment * own.moment;
             let squared = squared + 1e-15 * (own.count + 4.0) * (own.weight * own.square);
             *spread = (if squared > 0.0 { squared } else { 0.0 }).sqrt();
         }
-        let mut prefix = Prefix { weight: vec![0.0; count + 1], moment: vec![0.0; count + 1] };
+        let (weights, moments) = (tools.room(count + 1), tools.room(count + 1));
         let (mut weight, mut moment) = (0.0, 0.0);
-        let sums = prefix.weight.iter_mut().zip(&mut prefix.moment).skip(1);
-        for ((own_weight, own_moment), own) in sums.zip(&own) {
+        for ((own_weight, own_moment), own) in weights[1..].iter_mut().zip(&mut moments[1..]).zip(&*own) {
             weight += own.weight;
             moment += own.moment - own.weight * centre;
             (*own_weight, *own_moment) = (weight, moment);
         }
-        Some(Self { present, prefix, means, spread, centre })
-    }
-
-    fn elements(&self) -> Elements<'_> {
-        Elements { prefix: &self.prefix, means: &self.means, spread: &self.spread }
+        let prefix = Prefix { weight: weights, moment: moments };
+        Some(Self { present, elements: Elements { prefix, means, spread }, centre })
     }
 }
 
@@ -227,6 +239,7 @@ impl Binned {
 mod tests {
     use super::*;
     use crate::design::optimal::{Portable, fit_sorted};
+    use bumpalo::Bump;
 
     /// Uniform in (0, 1), by xorshift.
     fn uniforms(seed: u64) -> impl FnMut() -> f64 {
@@ -270,10 +283,11 @@ mod tests {
             // Squares, a tenth of them 0: weights as a Hessian's diagonal has them.
             let some: Vec<f32> = (0..4096).map(|_| (next() - 0.1).max(0.0).powi(2) as f32 * 40.0).collect();
             for (weights, level_count) in [(&some, 3), (&some, 8), (&some, 16), (&vec![1.0; 4096], 16)] {
-                let Some(found) = levels(&Portable, &samples, Some(weights), level_count) else { continue };
+                let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+                let Some(found) = levels(tools, &samples, Some(weights), level_count) else { continue };
                 let (own, best) = (
                     cost(&samples, weights, &found),
-                    cost(&samples, weights, &fit_sorted(&Portable, &samples, Some(weights), level_count)),
+                    cost(&samples, weights, &fit_sorted(tools, &samples, Some(weights), level_count)),
                 );
                 assert!(
                     found.len() <= level_count && (own - best).abs() <= 1e-9 * best,
@@ -289,10 +303,11 @@ mod tests {
     fn what_bins_do_not_serve_is_left_to_sorting() {
         let mut next = uniforms(3);
         let samples: Vec<f32> = (0..2048).map(|_| next() as f32).collect();
-        assert_eq!(levels(&Portable, &samples[..100], None, 4), None);
-        assert_eq!(levels(&Portable, &samples, Some(&[0.0; 2048]), 4), None);
-        assert_eq!(levels(&Portable, &[0.5; 2048], None, 4), None);
-        assert_eq!(levels(&Portable, &samples, None, 1024), None);
-        assert!(levels(&Portable, &samples, None, 4).is_some());
+        let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+        assert_eq!(levels(tools, &samples[..100], None, 4), None);
+        assert_eq!(levels(tools, &samples, Some(&[0.0; 2048]), 4), None);
+        assert_eq!(levels(tools, &[0.5; 2048], None, 4), None);
+        assert_eq!(levels(tools, &samples, None, 1024), None);
+        assert!(levels(tools, &samples, None, 4).is_some());
     }
 }

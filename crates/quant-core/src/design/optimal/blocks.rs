@@ -6,28 +6,25 @@
 //! is greatest when the threshold is at the mean). Blocks of about equal weight · width make the largest G small.
 
 use super::layer::Prefix;
+use bumpalo::Bump;
 
 /// A level of the hierarchy: elements in order, each a run of elements of the level below.
-#[derive(Clone, Debug)]
-pub struct Blocks {
-    /// Sums before each block, and over all at the end.
-    pub prefix: Prefix,
-    /// Mean of each block, less the centre of the moments.
-    pub means: Vec<f64>,
-    /// Upper bound of Σ w |x − mean| of each block.
-    pub spread: Vec<f64>,
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<'a> {
+    /// The blocks as elements of the next level.
+    pub elements: Elements<'a>,
     /// Where each block starts in the level below, and the number of elements there at the end.
-    pub starts: Vec<u32>,
+    pub starts: &'a [u32],
 }
 
 /// What a level is made from: atoms, bins or blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a> {
     /// Sums before each element, and over all at the end.
-    pub prefix: &'a Prefix,
-    /// Mean of each element, from any origin.
+    pub prefix: Prefix<'a>,
+    /// Mean of each element, from any origin; of blocks less the centre of the moments.
     pub means: &'a [f64],
-    /// Upper bound of each element's own spread; empty when elements are single values.
+    /// Upper bound of each element's own spread Σ w |x − mean|; empty when elements are single values.
     pub spread: &'a [f64],
 }
 
@@ -52,38 +49,41 @@ impl Elements<'_> {
 
     /// Greedy blocks of weight · width at most `limit`, or of one element.
     #[inline(always)]
-    pub fn grouped(&self, limit: f64) -> Blocks {
+    pub fn grouped<'s>(&self, limit: f64, scratch: &'s Bump) -> Blocks<'s> {
         let n = self.len();
-        let mut starts = Vec::with_capacity(n / 2 + 2);
-        starts.push(0);
+        let starts = scratch.alloc_slice_fill_copy(n + 1, 0);
+        // The first block starts at 0.
+        let mut count = 1;
         let (mut mean, mut weight) = (self.means[0], self.prefix.weight[0]);
         for e in 1..n {
             if (self.prefix.weight[e + 1] - weight) * (self.means[e] - mean) > limit {
-                starts.push(e as u32);
+                starts[count] = e as u32;
+                count += 1;
                 (mean, weight) = (self.means[e], self.prefix.weight[e]);
             }
         }
-        starts.push(n as u32);
-        self.blocks(starts)
+        starts[count] = n as u32;
+        self.blocks(&starts[..=count], scratch)
     }
 
     #[inline(always)]
-    fn blocks(&self, starts: Vec<u32>) -> Blocks {
+    fn blocks<'s>(&self, starts: &'s [u32], scratch: &'s Bump) -> Blocks<'s> {
         // Loops and not closures that are collected from, which are not always compiled for the level.
         let count = starts.len() - 1;
-        let mut prefix = Prefix { weight: vec![0.0; count + 1], moment: vec![0.0; count + 1] };
-        for (place, &start) in starts.iter().enumerate() {
-            prefix.weight[place] = self.prefix.weight[start as usize];
-            prefix.moment[place] = self.prefix.moment[start as usize];
+        let zeros = |count| scratch.alloc_slice_fill_copy(count, 0.0);
+        let (weight, moment, means, spread) = (zeros(count + 1), zeros(count + 1), zeros(count), zeros(count));
+        for ((&start, weight), moment) in starts.iter().zip(&mut *weight).zip(&mut *moment) {
+            *weight = self.prefix.weight[start as usize];
+            *moment = self.prefix.moment[start as usize];
         }
-        let (mut means, mut spread) = (vec![0.0; count], vec![0.0; count]);
+        let prefix = Prefix { weight, moment };
         for (b, mean) in means.iter_mut().enumerate() {
             *mean = prefix.mean(b, b + 1);
         }
         for (b, spread) in spread.iter_mut().enumerate() {
             *spread = self.spread_of(starts[b] as usize, starts[b + 1] as usize, means[b]);
         }
-        Blocks { prefix, means, spread, starts }
+        Blocks { elements: Elements { prefix, means, spread }, starts }
     }
 
     /// Σ w |x − mean| = 2 Σ_{x > mean} w (x − mean), plus what the elements hide.
@@ -101,12 +101,5 @@ impl Elements<'_> {
             most = if above > most { above } else { most };
         }
         own + 2.0 * most
-    }
-}
-
-impl Blocks {
-    /// This level as elements of the next.
-    pub fn elements(&self) -> Elements<'_> {
-        Elements { prefix: &self.prefix, means: &self.means, spread: &self.spread }
     }
 }

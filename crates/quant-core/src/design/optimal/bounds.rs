@@ -8,12 +8,14 @@
 //! that of the blocks, after some of Lloyd's steps, lowers the limit by a tenth of E only.
 
 use super::blocks::{Blocks, Elements};
-use super::layer::{FillLayer, Layer, Prefix};
+use super::layer::{FillLayer, Layer, Prefix, Tools};
 use super::rounded::{self, Rounded};
+use super::shortfall::shortfall;
+use bumpalo::Bump;
 use std::ops::Add;
 
 /// For each border but the outer two the least and the greatest boundary that it may be.
-pub type Ranges = Vec<(usize, usize)>;
+pub type Ranges<'a> = &'a [(usize, usize)];
 
 /// Blocks of the coarsest level, in multiples of the level count: fewer leave wide windows, more make its full
 /// programme the dearest part. Tuned on rows of 4096 samples at 8 and 16 levels.
@@ -31,70 +33,77 @@ const ROUNDING: f64 = 1e-12;
 /// Ranges of positions between `elements` for the borders of `level_count` cells, optimal for what the elements stand
 /// for. `slack` is added to what a partition may cost above the best. An element with spread of its own (a bin) is a
 /// level of blocks itself; elements without are only the ends of windows.
-pub fn narrow(elements: Elements<'_>, level_count: usize, slack: f64, fill: &impl FillLayer) -> Ranges {
-    let levels = fill.vectorize(
+pub fn narrow<'s>(
+    elements: Elements<'_>,
+    level_count: usize,
+    slack: f64,
+    tools: Tools<'s, impl FillLayer>,
+) -> Ranges<'s> {
+    let levels = tools.fill.vectorize(
         #[inline(always)]
-        || hierarchy(elements, level_count),
+        || hierarchy(elements, level_count, tools.scratch),
     );
-    let n = elements.len();
-    let mut ranges: Option<Ranges> = None;
+    let coarsest = levels.last().map_or(elements.len(), |blocks| blocks.elements.len());
+    let mut ranges: Ranges<'s> = tools.scratch.alloc_slice_fill_copy(level_count - 1, (0, coarsest));
     for blocks in levels.iter().rev() {
-        let count = blocks.means.len();
-        let within = ranges.unwrap_or_else(|| vec![(0, count); level_count - 1]);
-        let kept = fill.vectorize(
+        ranges = tools.fill.vectorize(
             #[inline(always)]
-            || kept(&blocks.prefix, within, &blocks.spread, slack, fill),
+            || refined(kept(blocks.elements, ranges, slack, tools), blocks.starts, tools.scratch),
         );
-        ranges = Some(refined(&kept, &blocks.starts));
     }
-    let ranges = ranges.unwrap_or_else(|| vec![(0, n); level_count - 1]);
     if elements.spread.is_empty() {
         return ranges;
     }
-    fill.vectorize(
+    tools.fill.vectorize(
         #[inline(always)]
-        || kept(elements.prefix, ranges, elements.spread, slack, fill),
+        || kept(elements, ranges, slack, tools),
     )
 }
 
 #[inline(always)]
-fn hierarchy(elements: Elements<'_>, level_count: usize) -> Vec<Blocks> {
+fn hierarchy<'s>(elements: Elements<'_>, level_count: usize, scratch: &'s Bump) -> Vec<Blocks<'s>> {
     let few = (BLOCKS_PER_LEVEL * level_count).max(24);
-    let mut levels: Vec<Blocks> = Vec::new();
+    let mut levels: Vec<Blocks<'s>> = Vec::new();
     let mut limit = elements.limit_guess(elements.len() / RATIO);
     loop {
-        let below = levels.last().map_or(elements, Blocks::elements);
+        let below = levels.last().map_or(elements, |blocks| blocks.elements);
         if below.len() <= 2 * few || levels.len() > 40 {
             return levels;
         }
-        let blocks = below.grouped(limit);
+        levels.push(below.grouped(limit, scratch));
         limit *= (RATIO * RATIO) as f64;
-        levels.push(blocks);
     }
 }
 
 /// Boundary b of blocks, the first block whose mean is above a threshold, as positions in the level below: strictly
 /// between the start of the block before b and the end of block b.
-pub fn refined(ranges: &[(usize, usize)], starts: &[u32]) -> Ranges {
+#[inline(always)]
+pub fn refined<'s>(ranges: Ranges<'_>, starts: &[u32], scratch: &'s Bump) -> Ranges<'s> {
     let last = starts.len() - 1;
     let low = |b: usize| if b == 0 { 0 } else { starts[b - 1] as usize + 1 };
     let high = |b: usize| if b == last { starts[last] as usize } else { starts[b + 1] as usize - 1 };
-    ranges.iter().map(|&(a, b)| (low(a), high(b))).collect()
+    let refined = scratch.alloc_slice_copy(ranges);
+    for (low_end, high_end) in &mut *refined {
+        (*low_end, *high_end) = (low(*low_end), high(*high_end));
+    }
+    refined
 }
 
 /// Ranges without the boundaries that no optimum has.
 #[inline(always)]
-fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl FillLayer) -> Ranges {
-    let excess = Excess { prefix, spread, slack };
-    let most = excess.within(&ranges);
-    match Rounded::new(prefix, &ranges, most) {
-        Some(mut rounded) => {
-            let layers = rounded.layers(fill).map(|layers| RoundedLayers { layers, rounded: &rounded, fill });
-            kept_by(ranges, &layers, excess, most)
+fn kept<'s>(elements: Elements<'_>, ranges: Ranges<'_>, slack: f64, tools: Tools<'s, impl FillLayer>) -> Ranges<'s> {
+    let excess = Excess { elements, slack };
+    let most = excess.within(ranges, tools);
+    match Rounded::new(elements.prefix, ranges, most, tools) {
+        Some(rounded) => {
+            let [forward, backward] = rounded.layers(tools);
+            let of = |layers| RoundedLayers { layers, rounded, fill: tools.fill };
+            kept_by(ranges, (&of(forward), &of(backward)), excess, most, tools)
         }
         None => {
-            let mirrored = mirrored(prefix);
-            kept_by(ranges, &[Exact { prefix, fill }, Exact { prefix: &mirrored, fill }], excess, most)
+            let of = |prefix| Exact { prefix, tools };
+            let (forward, backward) = (of(elements.prefix), of(mirrored(elements.prefix, tools)));
+            kept_by(ranges, (&forward, &backward), excess, most, tools)
         }
     }
 }
@@ -102,15 +111,14 @@ fn kept(prefix: &Prefix, ranges: Ranges, spread: &[f64], slack: f64, fill: &impl
 /// What a partition may cost above the least of the elements.
 #[derive(Clone, Copy)]
 struct Excess<'a> {
-    prefix: &'a Prefix,
-    spread: &'a [f64],
+    elements: Elements<'a>,
     slack: f64,
 }
 
 impl Excess<'_> {
     #[inline(always)]
-    fn within(self, ranges: &[(usize, usize)]) -> f64 {
-        shortfall(self.prefix, self.spread, ranges) * (1.0 + 1e-9) + self.slack
+    fn within(self, ranges: Ranges<'_>, tools: Tools<'_, impl FillLayer>) -> f64 {
+        shortfall(self.elements, ranges, tools) * (1.0 + 1e-9) + self.slack
     }
 }
 
@@ -130,18 +138,18 @@ trait Layers {
 const ROOM: usize = rounded::LANES;
 
 /// Layers in f64.
-struct Exact<'a, F> {
-    prefix: &'a Prefix,
-    fill: &'a F,
+struct Exact<'a, 's, F> {
+    prefix: Prefix<'a>,
+    tools: Tools<'s, F>,
 }
 
-impl<F: FillLayer> Layers for Exact<'_, F> {
+impl<F: FillLayer> Layers for Exact<'_, '_, F> {
     type Cost = f64;
 
     #[inline(always)]
     fn fill(&self, (from, from_low): (&[f64], usize), (to, low, count): (&mut [f64], usize, usize)) {
         let layer = Layer::new(self.prefix, from, from_low, low, true);
-        self.fill.fill(layer, &mut to[..count], &mut vec![0; count]);
+        self.tools.fill.fill(layer, &mut to[..count], self.tools.room(count));
     }
 
     #[inline(always)]
@@ -152,8 +160,8 @@ impl<F: FillLayer> Layers for Exact<'_, F> {
 
 /// Layers in f32.
 struct RoundedLayers<'a, F> {
-    layers: rounded::Layers,
-    rounded: &'a Rounded,
+    layers: rounded::Layers<'a>,
+    rounded: Rounded<'a>,
     fill: &'a F,
 }
 
@@ -192,19 +200,26 @@ impl Cost for f32 {
 /// F is filled for every boundary. B follows from the last border to the first, from boundaries only that are left: where
 /// an optimum has b, the best rest behind b has none that is pruned, so its cost does not change.
 #[inline(always)]
-fn kept_by<L: Layers>(ranges: Ranges, [forward, backward]: &[L; 2], excess: Excess<'_>, most: f64) -> Ranges {
-    let n = excess.prefix.len();
-    let mut tables = Tables::forward(&ranges, forward);
+fn kept_by<'s, L: Layers>(
+    ranges: Ranges<'_>,
+    (forward, backward): (&L, &L),
+    excess: Excess<'_>,
+    most: f64,
+    tools: Tools<'s, impl FillLayer>,
+) -> Ranges<'s> {
+    let n = excess.elements.len();
+    let mut tables = Tables::forward(ranges, forward, tools.scratch);
     let (mut least, mut first_limit) = (L::Cost::INFINITY, L::Cost::INFINITY);
-    let mut left = ranges.clone();
+    let left = tools.scratch.alloc_slice_copy(ranges);
     let count_max = ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0);
-    let (mut from_low, mut from, mut to) = (0, vec![L::Cost::ZERO], vec![L::Cost::ZERO; count_max + ROOM]);
+    let zeros = || tools.scratch.alloc_slice_fill_copy(count_max + ROOM, L::Cost::ZERO);
+    let (mut from_low, mut from_count, from, to) = (0, 1, zeros(), zeros());
     for q in (0..ranges.len()).rev() {
         // Boundary b is n − b here. Those behind all that are left of the border behind are not filled.
         let high = n - ranges[q].0;
         let low = (n - ranges[q].1).max(from_low).min(high);
         let count = high - low + 1;
-        backward.fill((&from, from_low), (&mut to, low, count));
+        backward.fill((&from[..from_count], from_low), (to, low, count));
         tables.add(q, &to[..count]);
         if q + 1 == ranges.len() {
             for &cost in tables.of_border(q) {
@@ -214,13 +229,13 @@ fn kept_by<L: Layers>(ranges: Ranges, [forward, backward]: &[L; 2], excess: Exce
         }
         left[q] = tables.within(q, ranges[q].0, ranges[q], first_limit);
         let end = n - left[q].1.min(n - low);
-        from.clear();
-        from.extend_from_slice(&to[end - low..=n - left[q].0 - low]);
-        from_low = end;
+        let kept = &to[end - low..=n - left[q].0 - low];
+        from[..kept.len()].copy_from_slice(kept);
+        (from_low, from_count) = (end, kept.len());
     }
     // Narrower ranges make the shortfall smaller, and that may narrow them again.
     for _ in 1..PASSES {
-        let limit = forward.above(least, excess.within(&left).min(most));
+        let limit = forward.above(least, excess.within(left, tools).min(most));
         for (q, left) in left.iter_mut().enumerate() {
             *left = tables.within(q, ranges[q].0, *left, limit);
         }
@@ -229,22 +244,21 @@ fn kept_by<L: Layers>(ranges: Ranges, [forward, backward]: &[L; 2], excess: Exce
 }
 
 /// The least costs of every boundary that a border may be: F_q(b), then F_q(b) + B_q(b).
-struct Tables<C> {
+struct Tables<'s, C> {
     /// Where the costs of each border start, and their number at the end.
-    offsets: Vec<usize>,
-    costs: Vec<C>,
+    offsets: &'s [usize],
+    costs: &'s mut [C],
 }
 
-impl<C: Cost> Tables<C> {
+impl<'s, C: Cost> Tables<'s, C> {
     /// Least −Σ gain of the cells up to each boundary; cells may be empty.
     #[inline(always)]
-    fn forward(ranges: &[(usize, usize)], layers: &impl Layers<Cost = C>) -> Self {
-        let mut offsets = vec![0];
-        offsets.extend(ranges.iter().scan(0, |sum, r| {
-            *sum += r.1 - r.0 + 1;
-            Some(*sum)
-        }));
-        let mut costs = vec![C::INFINITY; offsets[ranges.len()] + ROOM];
+    fn forward(ranges: Ranges<'_>, layers: &impl Layers<Cost = C>, scratch: &'s Bump) -> Self {
+        let offsets = scratch.alloc_slice_fill_copy(ranges.len() + 1, 0);
+        for (q, (low, high)) in ranges.iter().enumerate() {
+            offsets[q + 1] = offsets[q] + high - low + 1;
+        }
+        let costs = scratch.alloc_slice_fill_copy(offsets[ranges.len()] + ROOM, C::INFINITY);
         let (mut from_low, mut from) = (0, &[C::ZERO][..]);
         let mut rest = &mut costs[..];
         for &(low, high) in ranges {
@@ -292,105 +306,14 @@ impl<C: Cost> Tables<C> {
     }
 }
 
-/// Values of θ tried in [`shortfall`].
-const THRESHOLDS: usize = 16;
-
-/// Positions that border q may have, in the order of the samples: one block beyond the boundary of means.
-#[inline(always)]
-fn positions(ranges: &[(usize, usize)], n: usize, q: usize) -> (usize, usize) {
-    match q {
-        0 => (0, 0),
-        q if q > ranges.len() => (n, n),
-        q => (ranges[q - 1].0.saturating_sub(1), (ranges[q - 1].1 + 1).min(n)),
-    }
-}
-
-/// The least that the mean of cell q can be: that of a run does not descend as either end moves up; one block more stands
-/// in for an empty run.
-#[inline(always)]
-fn least_mean(prefix: &Prefix, ranges: &[(usize, usize)], q: usize) -> f64 {
-    let n = prefix.len();
-    let (i, j) = (positions(ranges, n, q).0, positions(ranges, n, q + 1).0);
-    if i < j { prefix.mean(i, j) } else { prefix.mean(i.saturating_sub(1), i.max(1)) }
-}
-
-/// The greatest that the mean of cell q can be.
-#[inline(always)]
-fn greatest_mean(prefix: &Prefix, ranges: &[(usize, usize)], q: usize) -> f64 {
-    let n = prefix.len();
-    let (i, j) = (positions(ranges, n, q).1, positions(ranges, n, q + 1).1);
-    if i < j { prefix.mean(i, j) } else { prefix.mean(i.min(n - 1), (i + 1).min(n)) }
-}
-
-/// The greatest of some spreads, in eight parts, which need not wait for each other.
-#[inline(always)]
-fn greatest(spread: &[f64]) -> f64 {
-    let mut parts = [0.0; 8];
-    for eight in spread.as_chunks::<8>().0 {
-        parts = greater_of_each(parts, eight);
-    }
-    // The last eight, some of them again.
-    match spread.last_chunk::<8>() {
-        Some(last) => parts = greater_of_each(parts, last),
-        None => parts[..spread.len()].copy_from_slice(spread),
-    }
-    let half = greater_of_each(parts, &[parts[4], parts[5], parts[6], parts[7], 0.0, 0.0, 0.0, 0.0]);
-    greater(greater(half[0], half[1]), greater(half[2], half[3]))
-}
-
-#[inline(always)]
-fn greater(a: f64, b: f64) -> f64 {
-    if a > b { a } else { b }
-}
-
-#[inline(always)]
-fn greater_of_each(mut a: [f64; 8], b: &[f64; 8]) -> [f64; 8] {
-    for lane in 0..8 {
-        a[lane] = greater(a[lane], b[lane]);
-    }
-    a
-}
-
-/// How far apart levels can be; where the mean of an element is none, because its weight vanishes from the sums, any far.
-#[inline(always)]
-fn distance(least: f64, most: f64) -> f64 {
-    let distance = most - least;
-    if distance.is_nan() { f64::INFINITY } else { distance.max(0.0) }
-}
-
-/// E: the most that Σ Δ_q·G_q can be, where the distance Δ_q of the levels beside a border is bounded by where borders
-/// may be, G_q is the largest spread that the border can meet, and all Δ_q together are at most the span of the levels.
-#[inline(always)]
-fn shortfall(prefix: &Prefix, spread: &[f64], ranges: &[(usize, usize)]) -> f64 {
-    let span = distance(least_mean(prefix, ranges, 0), greatest_mean(prefix, ranges, ranges.len()));
-    let mut terms = Vec::with_capacity(ranges.len());
-    let mut high = 0.0;
-    for q in 1..=ranges.len() {
-        let (from, to) = positions(ranges, spread.len(), q);
-        let spread = greatest(&spread[from..to]);
-        high = greater(spread, high);
-        terms.push((spread, distance(least_mean(prefix, ranges, q - 1), greatest_mean(prefix, ranges, q))));
-    }
-    // θ·span + Σ Δ_q·max(G_q − θ, 0) is an upper bound for every θ ≥ 0; some up to the greatest G_q are tried.
-    let mut bounds = [0.0; THRESHOLDS];
-    for (i, bound) in bounds.iter_mut().enumerate() {
-        *bound = high * i as f64 / THRESHOLDS as f64 * span;
-    }
-    for (spread, distance) in terms {
-        for (i, bound) in bounds.iter_mut().enumerate() {
-            let above = spread - high * i as f64 / THRESHOLDS as f64;
-            *bound += if above > 0.0 { above * distance } else { 0.0 };
-        }
-    }
-    let mut least = f64::INFINITY;
-    for bound in bounds {
-        least = if bound < least { bound } else { least };
-    }
-    least
-}
-
 /// The same elements in descending order, so that one programme serves both directions.
-fn mirrored(prefix: &Prefix) -> Prefix {
-    let rest = |sums: &[f64]| sums.iter().rev().map(|s| sums[sums.len() - 1] - s).collect();
-    Prefix { weight: rest(&prefix.weight), moment: rest(&prefix.moment) }
+fn mirrored<'s>(prefix: Prefix<'_>, tools: Tools<'s, impl FillLayer>) -> Prefix<'s> {
+    let rest = |sums: &[f64]| {
+        let mirrored = tools.room(sums.len());
+        for (to, sum) in mirrored.iter_mut().zip(sums.iter().rev()) {
+            *to = sums[sums.len() - 1] - sum;
+        }
+        &*mirrored
+    };
+    Prefix { weight: rest(prefix.weight), moment: rest(prefix.moment) }
 }

@@ -21,7 +21,7 @@ fn gain(weight: i32, moment: i32) -> f32 {
 /// For each of the first `count` boundaries the gains of the cells from there to each of `stride` boundaries, a multiple of
 /// `LANES`; −∞ where they end before they start, and of ends before the start nothing is written.
 #[inline(always)]
-pub fn gains(sums: &Sums, (count, stride): (usize, usize), to: &mut [f32]) {
+pub fn gains(sums: Sums<'_>, (count, stride): (usize, usize), to: &mut [f32]) {
     for (start, to) in to.chunks_exact_mut(stride).take(count).enumerate() {
         let (start_weight, start_moment) = (sums.weight[start], sums.moment[start]);
         // From a multiple of LANES on, so that vectors leave no rest.

@@ -3,10 +3,10 @@
 //! Samples are put bin after bin, and within a bin each goes by as many places as there are others on the wrong side of
 //! it, which takes comparisons at fixed distances and no branch; everything between those bins enters by its sums.
 
-use super::binned::{Binned, Sums};
+use super::binned::{Binnable, Binned, Sums};
 use super::bounds;
 use super::cells;
-use super::layer::{FillLayer, Prefix};
+use super::layer::{FillLayer, Prefix, Tools};
 use super::windows::{self, Windows};
 use std::ops::Range;
 
@@ -23,25 +23,22 @@ struct Sample {
 }
 
 /// The samples of some bins, bin after bin.
-pub struct Gathered {
-    samples: Vec<Sample>,
+pub struct Gathered<'s> {
+    samples: &'s mut [Sample],
     /// Samples in each of the bins.
-    counts: Vec<usize>,
+    counts: &'s [usize],
     /// Runs of present bins that are gathered, ascending and apart.
     runs: Vec<Range<usize>>,
 }
 
-impl Gathered {
-    /// Samples of the runs of bins that hold what is before and behind every boundary in `ranges`; `indices` are the bins
-    /// of the samples.
+impl<'s> Gathered<'s> {
+    /// Samples of the runs of bins that hold what is before and behind every boundary in `ranges`.
     pub fn new(
-        binned: &Binned,
+        binned: &Binned<'_>,
         sums: &[Sums],
         ranges: &[(usize, usize)],
-        samples: &[f32],
-        weights: Option<&[f32]>,
-        indices: &[u32],
-        fill: &impl FillLayer,
+        samples: Binnable<'_>,
+        tools: Tools<'s, impl FillLayer>,
     ) -> Self {
         let mut runs: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
         for &(low, high) in ranges {
@@ -51,40 +48,39 @@ impl Gathered {
                 None => runs.push(low..high),
             }
         }
-        let mut counts = Vec::with_capacity(runs.iter().map(Range::len).sum());
-        let (mut places, mut is_wanted) = (vec![0; sums.len()], vec![false; sums.len()]);
+        let counts = tools.room(runs.iter().map(Range::len).sum());
+        let (places, is_wanted) = (tools.room(sums.len()), tools.room(sums.len()));
         let mut place = 0;
-        for run in &runs {
-            for &bin in &binned.present[run.clone()] {
-                let count = sums[bin as usize].count as usize;
-                (places[bin as usize], is_wanted[bin as usize]) = (place as u32, true);
-                counts.push(count);
-                place += count;
-            }
+        let wanted = runs.iter().flat_map(|run| &binned.present[run.clone()]);
+        for (&bin, to) in wanted.zip(&mut *counts) {
+            let count = sums[bin as usize].count as usize;
+            (places[bin as usize], is_wanted[bin as usize], *to) = (place as u32, true, count);
+            place += count;
         }
-        let own = fill.vectorize(
+        let own = tools.fill.vectorize(
             #[inline(always)]
-            || gather(samples, weights, indices, (&is_wanted, &mut places), place),
+            || gather(samples, (is_wanted, places), place, tools),
         );
         Self { samples: own, counts, runs }
     }
 
     /// Atoms of the gathered samples, and of all that is between them.
     #[inline(always)]
-    pub fn atoms(mut self, centre: f64, binned: &Binned) -> Atoms {
-        self.sort();
-        let mut atoms = Builder::new(self.samples.len() + self.runs.len() + 1);
-        let mut starts = vec![0; binned.present.len() + 1];
+    pub fn atoms(self, centre: f64, binned: &Binned<'_>, tools: Tools<'s, impl FillLayer>) -> Atoms<'s> {
+        let sorted = in_order(self.samples, self.counts, tools);
+        let prefix = binned.elements.prefix;
+        let mut atoms = Builder::new(sorted.len() + self.runs.len() + 1, tools);
+        let starts = tools.room(binned.present.len() + 1);
         // The number of atoms before each sample.
-        let mut before = vec![0; self.samples.len() + 1];
-        let (mut samples, mut counts, mut done) = (&self.samples[..], &self.counts[..], 0);
+        let before = tools.room(sorted.len() + 1);
+        let (mut samples, mut counts, mut done) = (sorted, self.counts, 0);
         for run in &self.runs {
             if done < run.start {
-                atoms.end((binned.prefix.weight[run.start], binned.prefix.moment[run.start]));
+                atoms.end((prefix.weight[run.start], prefix.moment[run.start]));
             }
             let (own_counts, other_counts) = counts.split_at(run.len());
             let (own, others) = samples.split_at(own_counts.iter().sum());
-            atoms.extend(own, centre, &mut before);
+            atoms.extend(own, centre, before);
             let mut place = 0;
             for (start, count) in starts[run.clone()].iter_mut().zip(own_counts) {
                 *start = before[place];
@@ -95,47 +91,46 @@ impl Gathered {
         }
         let n = binned.present.len();
         if done < n {
-            atoms.end((binned.prefix.weight[n], binned.prefix.moment[n]));
+            atoms.end((prefix.weight[n], prefix.moment[n]));
         }
         Atoms { prefix: atoms.prefix(), starts, centre }
     }
+}
 
-    /// Sorts by value; equal ones stay in their order.
-    #[inline(always)]
-    fn sort(&mut self) {
-        let (mut rest, mut most) = (&mut self.samples[..], 1);
-        for &count in &self.counts {
-            let (own, others) = rest.split_at_mut(count);
-            if count > SIDE_BY_SIDE_MAX {
-                own.sort_by(|a, b| a.x.total_cmp(&b.x));
-            } else {
-                most = most.max(count);
-            }
-            rest = others;
+/// Samples of bins, of which there are `counts`, by value; equal ones stay in their order.
+#[inline(always)]
+fn in_order<'s>(samples: &mut [Sample], counts: &[usize], tools: Tools<'s, impl FillLayer>) -> &'s [Sample] {
+    let (mut rest, mut most) = (&mut *samples, 1);
+    for &count in counts {
+        let (own, others) = rest.split_at_mut(count);
+        if count > SIDE_BY_SIDE_MAX {
+            own.sort_by(|a, b| a.x.total_cmp(&b.x));
+        } else {
+            most = most.max(count);
         }
-        self.samples = sorted(&self.samples, most - 1);
+        rest = others;
     }
+    sorted(samples, most - 1, tools)
 }
 
 /// Samples of the bins that are wanted, `count` of them, from the next place of each bin on.
 #[inline(always)]
-fn gather(
-    samples: &[f32],
-    weights: Option<&[f32]>,
-    indices: &[u32],
+fn gather<'s>(
+    Binnable { samples, weights, bins }: Binnable<'_>,
     (is_wanted, places): (&[bool], &mut [u32]),
     count: usize,
-) -> Vec<Sample> {
+    tools: Tools<'s, impl FillLayer>,
+) -> &'s mut [Sample] {
     // Which samples, without a branch: it cannot be foreseen.
-    let (mut selected, mut selected_count) = (vec![0; count + 1], 0);
-    for (sample, &index) in indices.iter().enumerate() {
+    let (selected, mut selected_count) = (tools.room(count + 1), 0);
+    for (sample, &index) in bins.iter().enumerate() {
         selected[selected_count] = sample as u32;
         selected_count += usize::from(is_wanted[index as usize]);
     }
-    let mut own = vec![Sample::default(); count];
+    let own = tools.room(count);
     for &sample in &selected[..count] {
         let sample = sample as usize;
-        let place = &mut places[indices[sample] as usize];
+        let place = &mut places[bins[sample] as usize];
         own[*place as usize] = Sample { x: samples[sample], w: weights.map_or(1.0, |weights| weights[sample]) };
         *place += 1;
     }
@@ -145,12 +140,15 @@ fn gather(
 /// Sorts samples of which none in the wrong order are more than `reach` ≤ [`SIDE_BY_SIDE_MAX`] apart: each goes up by the
 /// number of those behind that are less and down by those before that are greater.
 #[inline(always)]
-fn sorted(samples: &[Sample], reach: usize) -> Vec<Sample> {
+fn sorted<'s>(samples: &[Sample], reach: usize, tools: Tools<'s, impl FillLayer>) -> &'s mut [Sample] {
     const ROOM: usize = SIDE_BY_SIDE_MAX;
-    let mut values = vec![f32::INFINITY; ROOM + samples.len().next_multiple_of(LANES) + ROOM];
+    let count = ROOM + samples.len().next_multiple_of(LANES) + ROOM;
+    let values = tools.scratch.alloc_slice_fill_copy(count, f32::INFINITY);
     values[..ROOM].fill(f32::NEG_INFINITY);
-    values[ROOM..].iter_mut().zip(samples).for_each(|(to, sample)| *to = sample.x);
-    let mut sorted = vec![Sample::default(); samples.len()];
+    for (to, sample) in values[ROOM..].iter_mut().zip(samples) {
+        *to = sample.x;
+    }
+    let sorted = tools.room(samples.len());
     for (block, samples) in samples.chunks(LANES).enumerate() {
         let first = block * LANES;
         let at = |place: usize| values[place..].first_chunk::<LANES>().expect("room on both sides");
@@ -170,15 +168,15 @@ fn sorted(samples: &[Sample], reach: usize) -> Vec<Sample> {
 }
 
 /// Sums at the ends of atoms.
-struct Builder {
-    weight: Vec<f64>,
-    moment: Vec<f64>,
+struct Builder<'s> {
+    weight: &'s mut [f64],
+    moment: &'s mut [f64],
     count: usize,
 }
 
-impl Builder {
-    fn new(count_max: usize) -> Self {
-        Self { weight: vec![0.0; count_max + 1], moment: vec![0.0; count_max + 1], count: 0 }
+impl<'s> Builder<'s> {
+    fn new(count_max: usize, tools: Tools<'s, impl FillLayer>) -> Self {
+        Self { weight: tools.room(count_max + 1), moment: tools.room(count_max + 1), count: 0 }
     }
 
     /// An atom that ends at these sums.
@@ -207,42 +205,47 @@ impl Builder {
         }
     }
 
-    fn prefix(mut self) -> Prefix {
-        self.weight.truncate(self.count + 1);
-        self.moment.truncate(self.count + 1);
-        Prefix { weight: self.weight, moment: self.moment }
+    fn prefix(self) -> Prefix<'s> {
+        Prefix { weight: &self.weight[..=self.count], moment: &self.moment[..=self.count] }
     }
 }
 
 /// Single values where borders may lie, and one element for each run of bins between.
-pub struct Atoms {
-    prefix: Prefix,
+pub struct Atoms<'s> {
+    prefix: Prefix<'s>,
     /// The first element of each present bin that is gathered, and of what is behind it.
-    starts: Vec<u32>,
+    starts: &'s [u32],
     centre: f64,
 }
 
-impl Atoms {
+impl Atoms<'_> {
     /// None where rounding has left a border no place, or made levels meet.
-    pub fn levels(&self, ranges: &[(usize, usize)], level_count: usize, fill: &impl FillLayer) -> Option<Vec<f32>> {
+    pub fn levels(
+        &self,
+        ranges: &[(usize, usize)],
+        level_count: usize,
+        tools: Tools<'_, impl FillLayer>,
+    ) -> Option<Vec<f32>> {
         let n = self.prefix.len();
         if n < level_count {
             return None;
         }
-        let windows = Windows::within(&bounds::refined(ranges, &self.starts), n);
+        let windows = Windows::within(bounds::refined(ranges, self.starts, tools.scratch), n, tools.scratch);
         if !windows.are_consistent() {
             return None;
         }
-        let borders = windows::cheapest(&self.prefix, &windows, fill);
+        let borders = windows::cheapest(self.prefix, &windows, tools);
         let level = |(i, j): (usize, usize)| (self.centre + self.prefix.mean(i, j)) as f32;
-        let levels: Vec<f32> = cells(&borders, n).map(level).collect();
+        let levels: Vec<f32> = cells(borders, n).map(level).collect();
         levels.windows(2).all(|pair| pair[0] < pair[1]).then_some(levels)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::layer::Portable;
     use super::*;
+    use bumpalo::Bump;
 
     #[test]
     fn samples_that_are_nearly_in_order_are_sorted_and_equal_ones_stay() {
@@ -253,7 +256,8 @@ mod tests {
                 (0..len).map(|i| Sample { x: (bin(i) + i * 5 % 7 % 4) as f32 - 9.0, w: i as f32 }).collect();
             let mut expected = samples.clone();
             expected.sort_by(|a, b| a.x.total_cmp(&b.x));
-            assert_eq!(sorted(&samples, reach), expected, "{len}, {reach}");
+            let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+            assert_eq!(sorted(&samples, reach, tools), expected, "{len}, {reach}");
         }
     }
 
@@ -261,11 +265,12 @@ mod tests {
     fn equal_values_are_one_atom_and_no_weight_is_none() {
         let samples = [(1.0, 0.0), (2.0, 1.0), (2.0, 0.0), (2.0, 3.0), (4.0, 0.0), (5.0, 2.0)];
         let samples: Vec<Sample> = samples.iter().map(|&(x, w)| Sample { x, w }).collect();
-        let (mut atoms, mut before) = (Builder::new(8), vec![9; 6]);
+        let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+        let (mut atoms, mut before) = (Builder::new(8, tools), vec![9; 6]);
         atoms.end((10.0, -4.0));
         atoms.extend(&samples, 1.0, &mut before);
         assert_eq!(before, [1, 1, 2, 2, 2, 2]);
         let prefix = atoms.prefix();
-        assert_eq!((prefix.weight, prefix.moment), (vec![0.0, 10.0, 14.0, 16.0], vec![0.0, -4.0, 0.0, 8.0]));
+        assert_eq!((prefix.weight, prefix.moment), (&[0.0, 10.0, 14.0, 16.0][..], &[0.0, -4.0, 0.0, 8.0][..]));
     }
 }

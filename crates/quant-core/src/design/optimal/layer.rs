@@ -5,27 +5,18 @@
 //! best, and are done side by side.
 
 use super::rounded;
+use bumpalo::Bump;
 
 /// Prefix sums of w and of w·(x − centre) at the boundaries of elements.
-#[derive(Clone, Debug, Default)]
-pub struct Prefix {
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix<'a> {
     /// Σ w.
-    pub weight: Vec<f64>,
+    pub weight: &'a [f64],
     /// Σ w·(x − centre).
-    pub moment: Vec<f64>,
+    pub moment: &'a [f64],
 }
 
-impl Prefix {
-    /// Sums before any element.
-    pub fn with_capacity(capacity: usize) -> Self {
-        let zero = || {
-            let mut sums = Vec::with_capacity(capacity + 1);
-            sums.push(0.0);
-            sums
-        };
-        Self { weight: zero(), moment: zero() }
-    }
-
+impl Prefix<'_> {
     /// How many elements.
     pub fn len(&self) -> usize {
         self.weight.len() - 1
@@ -48,7 +39,7 @@ impl Prefix {
 /// Where a layer starts from and which boundaries it fills.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    prefix: &'a Prefix,
+    prefix: Prefix<'a>,
     from: &'a [f64],
     from_low: usize,
     low: usize,
@@ -75,7 +66,7 @@ pub trait FillLayer {
     fn fill(&self, layer: Layer<'_>, to: &mut [f64], best: &mut [u32]);
 
     /// [`rounded::gains`].
-    fn gains(&self, sums: &rounded::Sums, table: (usize, usize), to: &mut [f32]) {
+    fn gains(&self, sums: rounded::Sums<'_>, table: (usize, usize), to: &mut [f32]) {
         self.vectorize(
             #[inline(always)]
             || rounded::gains(sums, table, to),
@@ -93,6 +84,31 @@ pub trait FillLayer {
     /// Runs other loops; they profit when they are `#[inline(always)]`.
     fn vectorize<R>(&self, kernel: impl FnOnce() -> R) -> R {
         kernel()
+    }
+}
+
+/// What a fit works with.
+#[derive(Debug)]
+pub struct Tools<'s, F> {
+    /// Kernels.
+    pub fill: &'s F,
+    /// Memory that lasts until the fit is done.
+    pub scratch: &'s Bump,
+}
+
+impl<F> Clone for Tools<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Tools<'_, F> {}
+
+impl<'s, F> Tools<'s, F> {
+    /// Room for `count` elements.
+    #[inline(always)]
+    pub fn room<T: Copy + Default>(&self, count: usize) -> &'s mut [T] {
+        self.scratch.alloc_slice_fill_copy(count, T::default())
     }
 }
 
@@ -115,7 +131,7 @@ const CANDIDATES_PER_ANCHOR: usize = 6;
 
 impl<'a> Layer<'a> {
     /// Costs `from` of boundaries `from_low`, …; targets are boundaries `low`, ….
-    pub fn new(prefix: &'a Prefix, from: &'a [f64], from_low: usize, low: usize, empty_cells: bool) -> Self {
+    pub fn new(prefix: Prefix<'a>, from: &'a [f64], from_low: usize, low: usize, empty_cells: bool) -> Self {
         Self { prefix, from, from_low, low, empty_cells }
     }
 

@@ -4,7 +4,7 @@
 //! Prefix sums become integers, so that their differences are exact; quotients and costs are f32. What that may change is
 //! bounded from the sums and added to what a partition may cost, so what is pruned is pruned for certain.
 
-use super::layer::{FillLayer, Prefix};
+use super::layer::{FillLayer, Prefix, Tools};
 use super::table::Gains;
 
 pub use super::candidates::{Candidates, gains};
@@ -22,9 +22,9 @@ const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 pub const WIDTH_MAX: usize = 256;
 
 /// Prefix sums of some elements in integers.
-#[derive(Debug)]
-pub struct Rounded {
-    sums: Sums,
+#[derive(Clone, Copy, Debug)]
+pub struct Rounded<'a> {
+    sums: Sums<'a>,
     /// The cost that is 1 here.
     unit: f64,
     /// The most by which the cost of a partition with borders in the ranges is off, either way.
@@ -32,18 +32,23 @@ pub struct Rounded {
 }
 
 /// Σ w and Σ w·(x − centre) before each boundary, the first strictly ascending; then `LANES` copies of the last.
-#[derive(Debug, Default)]
-pub struct Sums {
+#[derive(Clone, Copy, Debug)]
+pub struct Sums<'a> {
     /// Σ w.
-    pub weight: Vec<i32>,
+    pub weight: &'a [i32],
     /// Σ w·(x − centre).
-    pub moment: Vec<i32>,
+    pub moment: &'a [i32],
 }
 
-impl Rounded {
+impl<'a> Rounded<'a> {
     /// None where costs would be off by more than an eighth of `slack`, or ranges are too wide.
     #[inline(always)]
-    pub fn new(prefix: &Prefix, ranges: &[(usize, usize)], slack: f64) -> Option<Self> {
+    pub fn new(
+        prefix: Prefix<'_>,
+        ranges: &[(usize, usize)],
+        slack: f64,
+        tools: Tools<'a, impl FillLayer>,
+    ) -> Option<Self> {
         let n = prefix.len();
         let ascend = ranges.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1);
         if !ascend || ranges.iter().any(|r| r.1 - r.0 >= WIDTH_MAX) {
@@ -55,14 +60,19 @@ impl Rounded {
         if ![weight_unit, moment_unit, unit].iter().all(|unit| (1e-250..1e250).contains(unit)) {
             return None;
         }
-        let mut sums =
-            Sums { weight: integers(&prefix.weight, weight_unit), moment: integers(&prefix.moment, moment_unit) };
-        let lifted = sums.separate();
+        let (weight, moment) = (tools.room(n + 1 + LANES), tools.room(n + 1 + LANES));
+        integers(prefix.weight, weight_unit, &mut weight[..=n]);
+        integers(prefix.moment, moment_unit, &mut moment[..=n]);
+        let lifted = if ascends(&weight[..=n]) { 0 } else { lift(&mut weight[..=n]) };
+        for sums in [&mut *weight, &mut *moment] {
+            let (own, copies) = sums.split_at_mut(n + 1);
+            copies.fill(own[n]);
+        }
         let of_integers = of_integers(prefix, ranges, moment_unit / weight_unit, f64::from(1 + lifted));
         // A cost rounds once for each cell, all gains together five times, and limits a few times. In integers costs are not
         // quite Monge: between anchors a best cell may be passed over for one that is worse by what four gains are off.
         let error = ROUNDING * UNITS * (ranges.len() + 9) as f64 + 5.0 * of_integers;
-        (error * unit <= slack / 8.0).then_some(Self { sums, unit, error })
+        (error * unit <= slack / 8.0).then_some(Self { sums: Sums { weight, moment }, unit, error })
     }
 
     /// What costs may be above the least here, where they may be `excess` above the least without rounding.
@@ -72,9 +82,11 @@ impl Rounded {
 
     /// Layers forward and in descending order.
     #[inline(always)]
-    pub fn layers(&mut self, fill: &impl FillLayer) -> [Layers; 2] {
-        let mirrored = self.sums.mirrored();
-        [Layers::new(std::mem::take(&mut self.sums), fill), Layers::new(mirrored, fill)]
+    pub fn layers(&self, tools: Tools<'a, impl FillLayer>) -> [Layers<'a>; 2] {
+        [self.sums, self.sums.mirrored(tools)].map(
+            #[inline(always)]
+            |sums| Layers { sums, gains: Gains::of_few(sums, tools) },
+        )
     }
 }
 
@@ -84,7 +96,7 @@ impl Rounded {
 ///
 /// m² / w is convex, so that with mean c it changes by at most 2|c|·Δm + c²·Δw + (Δm − cΔw)² / w; w is at least 1.
 #[inline(always)]
-fn of_integers(prefix: &Prefix, ranges: &[(usize, usize)], deviation: f64, weight_error: f64) -> f64 {
+fn of_integers(prefix: Prefix<'_>, ranges: &[(usize, usize)], deviation: f64, weight_error: f64) -> f64 {
     let n = prefix.len();
     let mut sum = 0.0;
     for cell in 0..=ranges.len() {
@@ -101,14 +113,14 @@ fn of_integers(prefix: &Prefix, ranges: &[(usize, usize)], deviation: f64, weigh
 
 /// Σ w(mean − centre)² of elements, in eight parts, which need not wait for each other.
 #[inline(always)]
-fn square(prefix: &Prefix) -> f64 {
+fn square(prefix: Prefix<'_>) -> f64 {
     let n = prefix.len();
     let square = |start: (f64, f64), end: (f64, f64)| {
         let (weight, moment) = (end.0 - start.0, end.1 - start.1);
         let square = moment * moment / weight;
         if weight > 0.0 { square } else { 0.0 }
     };
-    let (weight, moment) = (&prefix.weight, &prefix.moment);
+    let (weight, moment) = (prefix.weight, prefix.moment);
     let mut parts = [0.0; 8];
     for start in (0..n - n % 8).step_by(8) {
         let (w, m) = (weight[start..].first_chunk::<9>(), moment[start..].first_chunk::<9>());
@@ -121,18 +133,15 @@ fn square(prefix: &Prefix) -> f64 {
     parts.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// The nearest integers of values / unit, which are below 2³¹, and room for `LANES` more.
+/// The nearest integers of values / unit, which are below 2³¹.
 #[inline(always)]
-fn integers(values: &[f64], unit: f64) -> Vec<i32> {
+fn integers(values: &[f64], unit: f64, to: &mut [i32]) {
     // Added to a number below 2⁵¹, it leaves the integer in the lowest bits.
     const MAGIC: f64 = (3u64 << 51) as f64;
     let scale = 1.0 / unit;
-    let mut integers = vec![0; values.len() + LANES];
-    for (to, value) in integers.iter_mut().zip(values) {
+    for (to, value) in to.iter_mut().zip(values) {
         *to = (value * scale + MAGIC).to_bits() as i32;
     }
-    integers.truncate(values.len());
-    integers
 }
 
 /// Whether each is less than the next, which most sums are.
@@ -161,53 +170,39 @@ fn lift(sums: &mut [i32]) -> i32 {
 
 /// What is left of the sums at each boundary, in descending order, and the copies.
 #[inline(always)]
-fn rest(sums: &[i32]) -> Vec<i32> {
+fn rest(sums: &[i32], to: &mut [i32]) {
     let last = sums[sums.len() - 1];
-    let mut mirrored = vec![last - sums[0]; sums.len() + LANES];
-    for (to, sum) in mirrored.iter_mut().zip(sums.iter().rev()) {
+    for (to, sum) in to.iter_mut().zip(sums.iter().rev()) {
         *to = last - sum;
     }
-    mirrored
+    to[sums.len()..].fill(last - sums[0]);
 }
 
-impl Sums {
-    /// Makes Σ w ascend strictly, and returns the most by which it was lifted; then appends the copies.
-    #[inline(always)]
-    fn separate(&mut self) -> i32 {
-        let lifted = if ascends(&self.weight) { 0 } else { lift(&mut self.weight) };
-        let weight = self.weight[self.weight.len() - 1];
-        let moment = self.moment[self.moment.len() - 1];
-        self.weight.extend([weight; LANES]);
-        self.moment.extend([moment; LANES]);
-        lifted
-    }
-
+impl<'a> Sums<'a> {
     /// The same elements in descending order.
     #[inline(always)]
-    pub fn mirrored(&self) -> Self {
-        let own = self.weight.len() - LANES;
-        Self { weight: rest(&self.weight[..own]), moment: rest(&self.moment[..own]) }
+    pub fn mirrored(self, tools: Tools<'a, impl FillLayer>) -> Self {
+        let own = self.boundary_count();
+        let (weight, moment) = (tools.room(own + LANES), tools.room(own + LANES));
+        rest(&self.weight[..own], weight);
+        rest(&self.moment[..own], moment);
+        Self { weight, moment }
     }
 
     /// How many boundaries.
-    pub fn boundary_count(&self) -> usize {
+    pub fn boundary_count(self) -> usize {
         self.weight.len() - LANES
     }
 }
 
 /// Layers between the boundaries of some sums.
 #[derive(Debug)]
-pub struct Layers {
-    sums: Sums,
-    gains: Option<Gains>,
+pub struct Layers<'a> {
+    sums: Sums<'a>,
+    gains: Option<Gains<'a>>,
 }
 
-impl Layers {
-    fn new(sums: Sums, fill: &impl FillLayer) -> Self {
-        let gains = Gains::of_few(&sums, fill);
-        Self { sums, gains }
-    }
-
+impl Layers<'_> {
     /// The least costs of `count` boundaries from `low` on, from the costs `from` of boundaries `from_low`, …; `to` has
     /// room for `LANES` more, which are overwritten.
     #[inline(always)]
@@ -233,9 +228,10 @@ mod tests {
     use super::super::layer::Layer;
     use super::super::layer::Portable;
     use super::*;
+    use bumpalo::Bump;
 
-    /// Elements of many weights, from `seed`.
-    fn prefix(count: usize, seed: u64) -> Prefix {
+    /// Σ w and Σ w·(x − centre) of elements of many weights, from `seed`.
+    fn sums(count: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
             state ^= state << 13;
@@ -248,12 +244,12 @@ mod tests {
         let values: Vec<f64> = (0..count).map(|_| (x += next() * next(), x).1).collect();
         let sum = |of: &dyn Fn(usize) -> f64| (0..count).map(of).sum::<f64>();
         let centre = sum(&|i| weights[i] * values[i]) / sum(&|i| weights[i]);
-        let mut prefix = Prefix::with_capacity(count);
+        let (mut weight, mut moment) = (vec![0.0; count + 1], vec![0.0; count + 1]);
         for i in 0..count {
-            prefix.weight.push(prefix.weight[i] + weights[i]);
-            prefix.moment.push(prefix.moment[i] + weights[i] * (values[i] - centre));
+            weight[i + 1] = weight[i] + weights[i];
+            moment[i + 1] = moment[i] + weights[i] * (values[i] - centre);
         }
-        prefix
+        (weight, moment)
     }
 
     /// Ranges around borders at equal distances.
@@ -266,18 +262,20 @@ mod tests {
         for (count, reach, seed) in
             [(50, 50, 1), (64, 64, 2), (65, 65, 3), (65, 20, 4), (230, 40, 5), (900, 60, 6), (900, 127, 7)]
         {
-            let (prefix, ranges) = (prefix(count, seed), ranges(count, 12, reach));
-            let mut rounded = Rounded::new(&prefix, &ranges, f64::INFINITY).expect("any slack will do");
+            let ((weight, moment), ranges) = (sums(count, seed), ranges(count, 12, reach));
+            let prefix = Prefix { weight: &weight, moment: &moment };
+            let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+            let rounded = Rounded::new(prefix, &ranges, f64::INFINITY, tools).expect("any slack will do");
             let (unit, error) = (rounded.unit, rounded.error);
-            assert!(error * unit < 1e-5 * square(&prefix), "{count}: {error}");
-            let [layers, _] = rounded.layers(&Portable);
+            assert!(error * unit < 1e-5 * square(prefix), "{count}: {error}");
+            let [layers, _] = rounded.layers(tools);
             assert_eq!(layers.gains.is_some(), count <= 64);
             let (mut own, mut own_low, mut exact) = (vec![0.0], 0, vec![0.0]);
             for &(low, high) in &ranges {
                 let len = high - low + 1;
                 let (mut to, mut expected, mut best) = (vec![0.0; len + LANES], vec![0.0; len], vec![0; len]);
                 layers.fill((&own, own_low), (&mut to, low, len), &Portable);
-                Layer::new(&prefix, &exact, own_low, low, true).fill(&mut expected, &mut best);
+                Layer::new(prefix, &exact, own_low, low, true).fill(&mut expected, &mut best);
                 for (own, expected) in to.iter().zip(&expected) {
                     assert!((f64::from(*own) * unit - expected).abs() <= error * unit, "{count}: {own}, {expected}");
                 }
@@ -289,23 +287,27 @@ mod tests {
 
     #[test]
     fn little_slack_and_vanishing_weights_are_left_to_f64() {
-        let (mut prefix, ranges) = (prefix(300, 9), ranges(300, 8, 30));
-        assert!(Rounded::new(&prefix, &ranges, 1e-9 * square(&prefix)).is_none());
-        assert!(Rounded::new(&prefix, &[(0, 10), (5, 8)], f64::INFINITY).is_none(), "ends descend");
-        assert!(Rounded::new(&prefix, &[(0, WIDTH_MAX)], f64::INFINITY).is_none(), "too wide");
-        (prefix.weight[300], prefix.moment[300]) = (prefix.weight[299], prefix.moment[299]);
-        assert!(Rounded::new(&prefix, &ranges, f64::INFINITY).is_none(), "the last element has no weight");
+        let ((mut weight, mut moment), ranges) = (sums(300, 9), ranges(300, 8, 30));
+        let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+        let prefix = Prefix { weight: &weight, moment: &moment };
+        assert!(Rounded::new(prefix, &ranges, 1e-9 * square(prefix), tools).is_none());
+        assert!(Rounded::new(prefix, &[(0, 10), (5, 8)], f64::INFINITY, tools).is_none(), "ends descend");
+        assert!(Rounded::new(prefix, &[(0, WIDTH_MAX)], f64::INFINITY, tools).is_none(), "too wide");
+        (weight[300], moment[300]) = (weight[299], moment[299]);
+        let prefix = Prefix { weight: &weight, moment: &moment };
+        assert!(Rounded::new(prefix, &ranges, f64::INFINITY, tools).is_none(), "the last element has no weight");
     }
 
     #[test]
     fn sums_ascend_and_mirror() {
-        let mut sums = Sums { weight: vec![0, 5, 5, 5, 6, 20], moment: vec![0, -3, -4, -4, -2, 0] };
-        assert_eq!(sums.separate(), 2);
-        assert_eq!((&sums.weight[..7], sums.moment[6], sums.boundary_count()), (&[0, 5, 6, 7, 8, 20, 20][..], 0, 6));
-        let mirrored = sums.mirrored();
-        assert_eq!(
-            (&mirrored.weight[..7], &mirrored.moment[..7]),
-            (&[0, 12, 13, 14, 15, 20, 20][..], &[0, 2, 4, 4, 3, 0, 0][..])
-        );
+        let mut weight = [0, 5, 5, 5, 6, 20];
+        assert!(!ascends(&weight));
+        assert_eq!((lift(&mut weight), weight), (2, [0, 5, 6, 7, 8, 20]));
+        assert!(ascends(&weight) && lift(&mut weight) == 0);
+        let mut mirrored = [-1; 8];
+        rest(&weight, &mut mirrored);
+        assert_eq!(mirrored, [0, 12, 13, 14, 15, 20, 20, 20]);
+        rest(&[0, -3, -4, -4, -2, 0], &mut mirrored);
+        assert_eq!(mirrored, [0, 2, 4, 4, 3, 0, 0, 0]);
     }
 }

@@ -4,7 +4,7 @@
 //! with the quotients in a table each is one subtraction and one minimum, in a loop without a branch, which is less than
 //! what the fewer quotients of [`super::layer`] take.
 
-use super::layer::FillLayer;
+use super::layer::{FillLayer, Tools};
 use super::rounded::{LANES, Sums};
 
 /// Tables of up to this many elements, 21 kB of which half is read, within a first-level cache.
@@ -12,25 +12,25 @@ const TABLED_MAX: usize = 64;
 
 /// The gain of every cell: 0 of an empty one, and −∞ where there is none.
 #[derive(Debug)]
-pub struct Gains {
+pub struct Gains<'a> {
     /// For each start, for each end; room for a vector behind.
-    gains: Vec<f32>,
+    gains: &'a [f32],
     /// How many ends there are for a start.
     stride: usize,
 }
 
-impl Gains {
+impl<'a> Gains<'a> {
     /// Where boundaries are few enough.
-    pub fn of_few(sums: &Sums, fill: &impl FillLayer) -> Option<Self> {
+    #[inline(always)]
+    pub fn of_few(sums: Sums<'_>, tools: Tools<'a, impl FillLayer>) -> Option<Self> {
         let count = sums.boundary_count();
-        (count <= TABLED_MAX + 1).then(|| Self::new(sums, count, fill))
-    }
-
-    fn new(sums: &Sums, count: usize, fill: &impl FillLayer) -> Self {
+        if count > TABLED_MAX + 1 {
+            return None;
+        }
         let stride = count.next_multiple_of(LANES);
-        let mut gains = vec![f32::NEG_INFINITY; count * stride + LANES];
-        fill.gains(sums, (count, stride), &mut gains);
-        Self { gains, stride }
+        let gains = tools.scratch.alloc_slice_fill_copy(count * stride + LANES, f32::NEG_INFINITY);
+        tools.fill.gains(sums, (count, stride), gains);
+        Some(Self { gains, stride })
     }
 
     /// The least costs of `count` boundaries from `low` on, from the costs `from` of boundaries `from_low`, …; `to` has
