@@ -10,7 +10,7 @@ use std::fmt;
 pub enum SimdLevel {
     /// What every machine of the target architecture has.
     Scalar,
-    /// x86-64 AVX2 with FMA and F16C.
+    /// x86-64 AVX2 with FMA, F16C, BMI1, BMI2, POPCNT and LZCNT.
     Avx2,
     /// x86-64 AVX-512 F, BW, DQ and VL, with AVX2, FMA and F16C.
     Avx512,
@@ -47,7 +47,13 @@ impl fmt::Display for SimdLevel {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("lzcnt")
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -2,10 +2,11 @@
 
 use super::{CodebookRule, Recipe, RecipeError};
 use crate::grouping::GroupLength;
+use crate::scale_storage::ScaleStorage;
 
 impl Recipe {
-    /// What the constructors refuse of bits, groups, rates, scale rules, switches and outliers, for a recipe whose fields were
-    /// set one by one: [`crate::quantize::quantize`] asks first. The storage of scales is not looked at.
+    /// What the constructors refuse of bits, groups, rates, scale rules, scale storage, switches and outliers, for a recipe
+    /// whose fields were set one by one: [`crate::quantize::quantize`] asks first.
     ///
     /// # Errors
     /// The same that the preset, or the `with_` method for the field, gives.
@@ -31,6 +32,9 @@ impl Recipe {
         }
         if let Some(rule) = self.scale {
             self.with_scale(rule)?;
+        }
+        if self.scale.is_some() || self.scale_storage != ScaleStorage::F32 {
+            self.with_scale_storage(self.scale_storage)?;
         }
         if let Some(switch) = self.switch {
             self.with_switch(switch.step_bits.into(), switch.shape_bits.into())?;
@@ -100,6 +104,10 @@ mod tests {
         assert_eq!(steps, RecipeError::SwitchBits { step_bits: 9, shape_bits: 9 });
         let rows = refused("switched4", |r| r.group = GroupLength::Row);
         assert!(matches!(rows, RecipeError::NoSwitch { .. }), "{rows}");
+        let full = refused("iq4_nl", |r| r.scale_storage = ScaleStorage::F32);
+        assert_eq!(full, RecipeError::HalfScales { name: name("iq4_nl") });
+        let scaleless = refused("kmeans4-row", |r| r.scale_storage = ScaleStorage::Double);
+        assert_eq!(scaleless, RecipeError::NoScales { name: name("kmeans4-row") });
         let all = refused("nf4", |r| r.outliers = Some(OutlierRule { per_million: 1_000_000, by_sensitivity: false }));
         assert_eq!(all, RecipeError::OutlierFraction(name("1")));
     }
