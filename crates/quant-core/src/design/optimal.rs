@@ -17,6 +17,7 @@ mod layer;
 mod path;
 mod radix;
 pub mod rounded;
+mod scratch;
 mod shortfall;
 mod table;
 mod windows;
@@ -26,10 +27,10 @@ use super::{Constraints, Design, DesignError, StopReason};
 use crate::codebook::Codebook;
 use crate::source::WeightedSamples;
 use atoms::Atoms;
-use bumpalo::Bump;
 use constrained::Allowed;
-use layer::Tools;
 pub use layer::{Candidates, FillLayer, Layer, Portable};
+pub use scratch::Scratch;
+use scratch::Tools;
 use windows::Windows;
 
 /// An optimal partition of weighted points.
@@ -65,10 +66,6 @@ pub fn fit_levels(samples: &[f32], weights: Option<&[f32]>, level_count: usize) 
     fit_levels_with(&Portable, &mut Scratch::default(), samples, weights, level_count)
 }
 
-/// Memory that the fits of one thread use one after the other: as much as the largest of them took, up to twice.
-#[derive(Debug, Default)]
-pub struct Scratch(Bump);
-
 /// [`fit_levels`] with its inner loops compiled as `fill` wants, in memory that is there; the result is the same.
 pub fn fit_levels_with(
     fill: &impl FillLayer,
@@ -79,8 +76,8 @@ pub fn fit_levels_with(
 ) -> Vec<f32> {
     assert!(level_count > 0, "at least 1 level");
     assert!(weights.is_none_or(|w| w.len() == samples.len()), "one weight per sample");
-    scratch.0.reset();
-    let tools = Tools { fill, scratch: &scratch.0 };
+    scratch.clear();
+    let tools = scratch.tools(fill);
     binned::levels(tools, samples, weights, level_count)
         .unwrap_or_else(|| fit_sorted(tools, samples, weights, level_count))
 }
@@ -118,7 +115,7 @@ pub fn fit_points_with(fill: &impl FillLayer, points: &[(f64, f64)], level_count
     assert!(points.windows(2).all(|w| w[0].0 <= w[1].0), "values ascend");
     let atoms = Atoms::from_ascending(points.iter().copied());
     assert!(!atoms.is_empty(), "a point with weight");
-    result(&atoms, points, &partition(&atoms, level_count, Tools { fill, scratch: &Bump::new() }))
+    result(&atoms, points, &partition(&atoms, level_count, Scratch::default().tools(fill)))
 }
 
 /// The optimal codebook of weighted samples as a [`Design`]; checked at [`WeightedSamples::new`].
@@ -186,10 +183,10 @@ pub fn border_ranges(
     }
     let count: f64 = points.iter().map(|p| p.1).sum();
     // Any cost above the optimum will do for the slack: that of the best partition of the means, plus what bins hide.
-    let scratch = Bump::new();
-    let tools = Tools { fill: &Portable, scratch: &scratch };
+    let scratch = Scratch::default();
+    let tools = scratch.tools(&Portable);
     let coarse = bounds::narrow(atoms.elements(), level_count, 0.0, tools);
-    let windows = Windows::within(coarse, atoms.len(), &scratch);
+    let windows = Windows::within(coarse, atoms.len(), tools.scratch);
     if !windows.are_consistent() {
         return None;
     }
@@ -292,9 +289,10 @@ mod tests {
     }
 
     fn certified_cost(atoms: &Atoms, level_count: usize) -> f64 {
-        let scratch = Bump::new();
-        let windows = Windows::full(atoms.len(), level_count, &scratch);
-        let borders = windows::cheapest(atoms.prefix(), &windows, Tools { fill: &Portable, scratch: &scratch });
+        let scratch = Scratch::default();
+        let tools = scratch.tools(&Portable);
+        let windows = Windows::full(atoms.len(), level_count, tools.scratch);
+        let borders = windows::cheapest(atoms.prefix(), &windows, tools);
         cells(borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum()
     }
 

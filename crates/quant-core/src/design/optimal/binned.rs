@@ -6,7 +6,8 @@
 
 use super::blocks::Elements;
 use super::gathered::Gathered;
-use super::layer::{FillLayer, Prefix, Tools};
+use super::layer::{FillLayer, Prefix};
+use super::scratch::Tools;
 use super::{bounds, is_bounded};
 use crate::design::Bins;
 
@@ -238,8 +239,8 @@ impl<'s> Binned<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::design::optimal::Scratch;
     use crate::design::optimal::{Portable, fit_sorted};
-    use bumpalo::Bump;
 
     /// Uniform in (0, 1), by xorshift.
     fn uniforms(seed: u64) -> impl FnMut() -> f64 {
@@ -283,7 +284,8 @@ mod tests {
             // Squares, a tenth of them 0: weights as a Hessian's diagonal has them.
             let some: Vec<f32> = (0..4096).map(|_| (next() - 0.1).max(0.0).powi(2) as f32 * 40.0).collect();
             for (weights, level_count) in [(&some, 3), (&some, 8), (&some, 16), (&vec![1.0; 4096], 16)] {
-                let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+                let scratch = Scratch::default();
+                let tools = scratch.tools(&Portable);
                 let Some(found) = levels(tools, &samples, Some(weights), level_count) else { continue };
                 let (own, best) = (
                     cost(&samples, weights, &found),
@@ -303,7 +305,8 @@ mod tests {
     fn what_bins_do_not_serve_is_left_to_sorting() {
         let mut next = uniforms(3);
         let samples: Vec<f32> = (0..2048).map(|_| next() as f32).collect();
-        let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+        let scratch = Scratch::default();
+        let tools = scratch.tools(&Portable);
         assert_eq!(levels(tools, &samples[..100], None, 4), None);
         assert_eq!(levels(tools, &samples, Some(&[0.0; 2048]), 4), None);
         assert_eq!(levels(tools, &[0.5; 2048], None, 4), None);

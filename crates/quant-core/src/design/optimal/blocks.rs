@@ -6,7 +6,7 @@
 //! is greatest when the threshold is at the mean). Blocks of about equal weight · width make the largest G small.
 
 use super::layer::Prefix;
-use bumpalo::Bump;
+use bumpalo::{Bump, collections::Vec};
 
 /// A level of the hierarchy: elements in order, each a run of elements of the level below.
 #[derive(Clone, Copy, Debug)]
@@ -51,19 +51,17 @@ impl Elements<'_> {
     #[inline(always)]
     pub fn grouped<'s>(&self, limit: f64, scratch: &'s Bump) -> Blocks<'s> {
         let n = self.len();
-        let starts = scratch.alloc_slice_fill_copy(n + 1, 0);
-        // The first block starts at 0.
-        let mut count = 1;
+        let mut starts = Vec::with_capacity_in(n / 2 + 2, scratch);
+        starts.push(0);
         let (mut mean, mut weight) = (self.means[0], self.prefix.weight[0]);
         for e in 1..n {
             if (self.prefix.weight[e + 1] - weight) * (self.means[e] - mean) > limit {
-                starts[count] = e as u32;
-                count += 1;
+                starts.push(e as u32);
                 (mean, weight) = (self.means[e], self.prefix.weight[e]);
             }
         }
-        starts[count] = n as u32;
-        self.blocks(&starts[..=count], scratch)
+        starts.push(n as u32);
+        self.blocks(starts.into_bump_slice(), scratch)
     }
 
     #[inline(always)]

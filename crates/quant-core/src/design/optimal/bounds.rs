@@ -8,10 +8,12 @@
 //! that of the blocks, after some of Lloyd's steps, lowers the limit by a tenth of E only.
 
 use super::blocks::{Blocks, Elements};
-use super::layer::{FillLayer, Layer, Prefix, Tools};
+use super::layer::{FillLayer, Layer, Prefix};
 use super::rounded::{self, Rounded};
+use super::scratch::Tools;
 use super::shortfall::shortfall;
 use bumpalo::Bump;
+use std::cell::RefCell;
 use std::ops::Add;
 
 /// For each border but the outer two the least and the greatest boundary that it may be.
@@ -48,7 +50,7 @@ pub fn narrow<'s>(
     for blocks in levels.iter().rev() {
         ranges = tools.fill.vectorize(
             #[inline(always)]
-            || refined(kept(blocks.elements, ranges, slack, tools), blocks.starts, tools.scratch),
+            || narrowed(blocks.elements, ranges, slack, tools, |kept| refined(kept, blocks.starts, tools.scratch)),
         );
     }
     if elements.spread.is_empty() {
@@ -56,7 +58,7 @@ pub fn narrow<'s>(
     }
     tools.fill.vectorize(
         #[inline(always)]
-        || kept(elements, ranges, slack, tools),
+        || narrowed(elements, ranges, slack, tools, |kept| &*tools.scratch.alloc_slice_copy(kept)),
     )
 }
 
@@ -89,6 +91,21 @@ pub fn refined<'s>(ranges: Ranges<'_>, starts: &[u32], scratch: &'s Bump) -> Ran
     refined
 }
 
+/// What `kept` keeps, made to last by `last`.
+#[inline(always)]
+fn narrowed<'s>(
+    elements: Elements<'_>,
+    ranges: Ranges<'_>,
+    slack: f64,
+    tools: Tools<'s, impl FillLayer>,
+    last: impl FnOnce(Ranges<'_>) -> Ranges<'s>,
+) -> Ranges<'s> {
+    tools.passing(
+        #[inline(always)]
+        |tools| last(kept(elements, ranges, slack, tools)),
+    )
+}
+
 /// Ranges without the boundaries that no optimum has.
 #[inline(always)]
 fn kept<'s>(elements: Elements<'_>, ranges: Ranges<'_>, slack: f64, tools: Tools<'s, impl FillLayer>) -> Ranges<'s> {
@@ -101,11 +118,16 @@ fn kept<'s>(elements: Elements<'_>, ranges: Ranges<'_>, slack: f64, tools: Tools
             kept_by(ranges, (&of(forward), &of(backward)), excess, most, tools)
         }
         None => {
-            let of = |prefix| Exact { prefix, tools };
+            let of = |prefix| Exact { prefix, fill: tools.fill, best: RefCell::new(tools.room(count_max(ranges))) };
             let (forward, backward) = (of(elements.prefix), of(mirrored(elements.prefix, tools)));
             kept_by(ranges, (&forward, &backward), excess, most, tools)
         }
     }
+}
+
+/// Boundaries of the border that has most.
+fn count_max(ranges: Ranges<'_>) -> usize {
+    ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0)
 }
 
 /// What a partition may cost above the least of the elements.
@@ -138,18 +160,20 @@ trait Layers {
 const ROOM: usize = rounded::LANES;
 
 /// Layers in f64.
-struct Exact<'a, 's, F> {
+struct Exact<'a, F> {
     prefix: Prefix<'a>,
-    tools: Tools<'s, F>,
+    fill: &'a F,
+    /// Where each cost of a layer came from, which nobody asks; as many as the widest layer has.
+    best: RefCell<&'a mut [u32]>,
 }
 
-impl<F: FillLayer> Layers for Exact<'_, '_, F> {
+impl<F: FillLayer> Layers for Exact<'_, F> {
     type Cost = f64;
 
     #[inline(always)]
     fn fill(&self, (from, from_low): (&[f64], usize), (to, low, count): (&mut [f64], usize, usize)) {
         let layer = Layer::new(self.prefix, from, from_low, low, true);
-        self.tools.fill.fill(layer, &mut to[..count], self.tools.room(count));
+        self.fill.fill(layer, &mut to[..count], &mut self.best.borrow_mut()[..count]);
     }
 
     #[inline(always)]
@@ -211,8 +235,7 @@ fn kept_by<'s, L: Layers>(
     let mut tables = Tables::forward(ranges, forward, tools.scratch);
     let (mut least, mut first_limit) = (L::Cost::INFINITY, L::Cost::INFINITY);
     let left = tools.scratch.alloc_slice_copy(ranges);
-    let count_max = ranges.iter().map(|r| r.1 - r.0 + 1).max().unwrap_or(0);
-    let zeros = || tools.scratch.alloc_slice_fill_copy(count_max + ROOM, L::Cost::ZERO);
+    let zeros = || tools.scratch.alloc_slice_fill_copy(count_max(ranges) + ROOM, L::Cost::ZERO);
     let (mut from_low, mut from_count, from, to) = (0, 1, zeros(), zeros());
     for q in (0..ranges.len()).rev() {
         // Boundary b is n − b here. Those behind all that are left of the border behind are not filled.

@@ -5,8 +5,8 @@
 //! conquer holds, with one more state: whether the cell of the zero level is behind.
 
 use super::atoms::Atoms;
-use super::layer::{Portable, Tools};
-use bumpalo::Bump;
+use super::layer::Portable;
+use super::scratch::Scratch;
 
 /// What levels must satisfy besides low cost.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ pub fn symmetric_levels(atoms: &Atoms, level_count: usize, high: f64) -> Vec<f64
     let positive = if zero || high.is_finite() {
         levels(&folded, level_count.div_ceil(2), Allowed { range: (0.0, high), zero })
     } else {
-        let borders = super::partition(&folded, level_count / 2, Tools { fill: &Portable, scratch: &Bump::new() });
+        let borders = super::partition(&folded, level_count / 2, Scratch::default().tools(&Portable));
         super::cells(&borders, folded.len()).map(|(i, j)| folded.centroid(i, j)).collect()
     };
     let negative = positive.iter().rev().filter(|y| **y > 0.0).map(|y| -y);

@@ -6,7 +6,8 @@
 use super::binned::{Binnable, Binned, Sums};
 use super::bounds;
 use super::cells;
-use super::layer::{FillLayer, Prefix, Tools};
+use super::layer::{FillLayer, Prefix};
+use super::scratch::Tools;
 use super::windows::{self, Windows};
 use std::ops::Range;
 
@@ -245,7 +246,7 @@ impl Atoms<'_> {
 mod tests {
     use super::super::layer::Portable;
     use super::*;
-    use bumpalo::Bump;
+    use crate::design::optimal::Scratch;
 
     #[test]
     fn samples_that_are_nearly_in_order_are_sorted_and_equal_ones_stay() {
@@ -256,7 +257,8 @@ mod tests {
                 (0..len).map(|i| Sample { x: (bin(i) + i * 5 % 7 % 4) as f32 - 9.0, w: i as f32 }).collect();
             let mut expected = samples.clone();
             expected.sort_by(|a, b| a.x.total_cmp(&b.x));
-            let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+            let scratch = Scratch::default();
+            let tools = scratch.tools(&Portable);
             assert_eq!(sorted(&samples, reach, tools), expected, "{len}, {reach}");
         }
     }
@@ -265,7 +267,8 @@ mod tests {
     fn equal_values_are_one_atom_and_no_weight_is_none() {
         let samples = [(1.0, 0.0), (2.0, 1.0), (2.0, 0.0), (2.0, 3.0), (4.0, 0.0), (5.0, 2.0)];
         let samples: Vec<Sample> = samples.iter().map(|&(x, w)| Sample { x, w }).collect();
-        let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+        let scratch = Scratch::default();
+        let tools = scratch.tools(&Portable);
         let (mut atoms, mut before) = (Builder::new(8, tools), vec![9; 6]);
         atoms.end((10.0, -4.0));
         atoms.extend(&samples, 1.0, &mut before);

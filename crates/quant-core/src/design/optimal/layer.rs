@@ -5,7 +5,6 @@
 //! best, and are done side by side.
 
 use super::rounded;
-use bumpalo::Bump;
 
 /// Prefix sums of w and of w·(x − centre) at the boundaries of elements.
 #[derive(Clone, Copy, Debug)]
@@ -84,31 +83,6 @@ pub trait FillLayer {
     /// Runs other loops; they profit when they are `#[inline(always)]`.
     fn vectorize<R>(&self, kernel: impl FnOnce() -> R) -> R {
         kernel()
-    }
-}
-
-/// What a fit works with.
-#[derive(Debug)]
-pub struct Tools<'s, F> {
-    /// Kernels.
-    pub fill: &'s F,
-    /// Memory that lasts until the fit is done.
-    pub scratch: &'s Bump,
-}
-
-impl<F> Clone for Tools<'_, F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<F> Copy for Tools<'_, F> {}
-
-impl<'s, F> Tools<'s, F> {
-    /// Room for `count` elements.
-    #[inline(always)]
-    pub fn room<T: Copy + Default>(&self, count: usize) -> &'s mut [T] {
-        self.scratch.alloc_slice_fill_copy(count, T::default())
     }
 }
 

@@ -4,7 +4,8 @@
 //! Prefix sums become integers, so that their differences are exact; quotients and costs are f32. What that may change is
 //! bounded from the sums and added to what a partition may cost, so what is pruned is pruned for certain.
 
-use super::layer::{FillLayer, Prefix, Tools};
+use super::layer::{FillLayer, Prefix};
+use super::scratch::Tools;
 use super::table::Gains;
 
 pub use super::candidates::{Candidates, gains};
@@ -228,7 +229,7 @@ mod tests {
     use super::super::layer::Layer;
     use super::super::layer::Portable;
     use super::*;
-    use bumpalo::Bump;
+    use crate::design::optimal::Scratch;
 
     /// Σ w and Σ w·(x − centre) of elements of many weights, from `seed`.
     fn sums(count: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
@@ -264,7 +265,8 @@ mod tests {
         {
             let ((weight, moment), ranges) = (sums(count, seed), ranges(count, 12, reach));
             let prefix = Prefix { weight: &weight, moment: &moment };
-            let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+            let scratch = Scratch::default();
+            let tools = scratch.tools(&Portable);
             let rounded = Rounded::new(prefix, &ranges, f64::INFINITY, tools).expect("any slack will do");
             let (unit, error) = (rounded.unit, rounded.error);
             assert!(error * unit < 1e-5 * square(prefix), "{count}: {error}");
@@ -288,7 +290,8 @@ mod tests {
     #[test]
     fn little_slack_and_vanishing_weights_are_left_to_f64() {
         let ((mut weight, mut moment), ranges) = (sums(300, 9), ranges(300, 8, 30));
-        let tools = Tools { fill: &Portable, scratch: &Bump::new() };
+        let scratch = Scratch::default();
+        let tools = scratch.tools(&Portable);
         let prefix = Prefix { weight: &weight, moment: &moment };
         assert!(Rounded::new(prefix, &ranges, 1e-9 * square(prefix), tools).is_none());
         assert!(Rounded::new(prefix, &[(0, 10), (5, 8)], f64::INFINITY, tools).is_none(), "ends descend");

@@ -3,7 +3,8 @@
 //! [`super::blocks`] says why; here the levels are bounded by where borders may be.
 
 use super::blocks::Elements;
-use super::layer::{FillLayer, Prefix, Tools};
+use super::layer::{FillLayer, Prefix};
+use super::scratch::Tools;
 
 /// Values of θ tried in [`shortfall`].
 const THRESHOLDS: usize = 16;

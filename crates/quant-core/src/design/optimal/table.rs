@@ -4,8 +4,9 @@
 //! with the quotients in a table each is one subtraction and one minimum, in a loop without a branch, which is less than
 //! what the fewer quotients of [`super::layer`] take.
 
-use super::layer::{FillLayer, Tools};
+use super::layer::FillLayer;
 use super::rounded::{LANES, Sums};
+use super::scratch::Tools;
 
 /// Tables of up to this many elements, 21 kB of which half is read, within a first-level cache.
 const TABLED_MAX: usize = 64;

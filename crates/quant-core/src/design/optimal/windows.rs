@@ -4,7 +4,8 @@
 //! divide and conquer fills a layer in O(n log n) (Wu 1991; Grønlund et al. 2017). With windows that cover everything
 //! this is the plain exact algorithm; narrower windows that are known to hold an optimum leave the result unchanged.
 
-use super::layer::{FillLayer, Layer, Prefix, Tools};
+use super::layer::{FillLayer, Layer, Prefix};
+use super::scratch::Tools;
 use bumpalo::Bump;
 
 /// For each interior border the least and the greatest index it may take.
