@@ -12,7 +12,7 @@ pub enum SimdLevel {
     Scalar,
     /// x86-64 AVX2 with FMA, F16C, BMI1, BMI2, POPCNT and LZCNT.
     Avx2,
-    /// x86-64 AVX-512 F, BW, DQ and VL, with AVX2, FMA and F16C.
+    /// x86-64 AVX-512 F, BW, DQ and VL, with all of the level before.
     Avx512,
 }
 

@@ -52,6 +52,7 @@ impl Bins {
     /// are; `magnitude` is the largest of all samples. Bins are as many as `count` says, at least 512, for so many octaves on
     /// either side as there are. None where numbers are too large, too small or all equal.
     pub fn over_selection(selection: &[f32], magnitude: f32, count: impl Fn(usize) -> usize) -> Option<Self> {
+        debug_assert!(selection.is_sorted(), "an ascending selection");
         let at = |share: f64| selection[((selection.len() - 1) as f64 * share) as usize];
         let spread = |share: f64| at(1.0 - share) - at(share);
         let unit = [spread(0.1), spread(0.01), spread(0.0)].into_iter().find(|&unit| unit > 0.0)?;

@@ -3,7 +3,8 @@
 use bumpalo::Bump;
 use std::cell::RefCell;
 
-/// Memory that the fits of one thread use one after the other: as much as the largest of them took, up to twice.
+/// Memory that fits use one after the other. Between them it is as much as the largest of them took, up to twice; while one
+/// takes more than any before, the old and the new are there.
 #[derive(Debug, Default)]
 pub struct Scratch {
     fit: Bump,
