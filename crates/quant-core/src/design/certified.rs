@@ -100,8 +100,7 @@ pub fn fit_samples<B: Backend>(
 pub fn fit_finite<B: Backend>(backend: &B, matrix: Matrix<'_>, level_count: usize) -> Result<Certified, B::Fault> {
     if !matches!(matrix.samples(), Samples::F32(_)) {
         let points = value_points(&backend.value_histogram(matrix.samples())?, matrix.samples());
-        let fit = backend.fit_points(&points, level_count);
-        return Ok(certified(fit.levels, fit.cost, &points, points.len(), 0.0));
+        return Ok(certified(backend.fit_points(&points, level_count), &points, points.len(), 0.0));
     }
     if matrix.len() > SORTED_MAX
         && level_count * level_count <= BIN_COUNT / 2
@@ -160,23 +159,25 @@ fn check<F: std::error::Error>(count: usize, weights: Option<&[f32]>, level_coun
 fn fit_sorted<B: Backend>(backend: &B, matrix: Matrix<'_>, weights: Option<&[f32]>, level_count: usize) -> Certified {
     let samples: Vec<f32> = (0..matrix.len()).map(|i| matrix.samples().get(i)).collect();
     let points = optimal::points(&samples, weights);
-    let fit = backend.fit_points(&points, level_count);
-    certified(fit.levels, fit.cost, &points, points.len(), 0.0)
+    certified(backend.fit_points(&points, level_count), &points, points.len(), 0.0)
 }
 
 /// Terms of a sum that are taken one after the other; backends gather in parts of at most as many.
 const STEPS_MAX: usize = 1 << 16;
 
 /// The result with its gap. A partition found by comparing prefix sums can be dearer than the best by their rounding:
-/// a random walk of as many steps as there are terms in a run, and then runs, each ε·Σ w x² at most, x from the mean.
-fn certified(levels: Vec<f64>, cost: f64, points: &[(f64, f64)], terms: usize, hidden: f64) -> Certified {
+/// a random walk of as many steps as there are terms in a run, and then runs, each ε·Σ w x² at most, x from the mean, and by
+/// what rounding of weights does.
+fn certified(fit: OptimalPartition, points: &[(f64, f64)], terms: usize, hidden: f64) -> Certified {
+    let OptimalPartition { levels, cost, weight_rounding, .. } = fit;
     let weight: f64 = points.iter().map(|p| p.1).sum();
     let mean = points.iter().map(|p| p.0 * (p.1 / weight)).sum::<f64>();
     let energy: f64 = points.iter().map(|p| p.1 * (p.0 - mean).powi(2)).sum();
     let steps = terms.min(STEPS_MAX + terms / STEPS_MAX) as f64;
-    let rounding = if points.len() <= levels.len() { 0.0 } else { 0.5 * f64::EPSILON * steps.sqrt() };
+    let rounding = 0.5 * f64::EPSILON * steps.sqrt() * energy + weight_rounding;
+    let rounding = if points.len() <= levels.len() { 0.0 } else { rounding };
     let mse = (cost + hidden) / weight;
-    let lower_bound = (mse - rounding * energy / weight).max(0.0);
+    let lower_bound = (mse - rounding / weight).max(0.0);
     let gap = if mse > 0.0 { (mse - lower_bound) / mse } else { 0.0 };
     Certified { levels, mse, lower_bound, certified: gap <= GAP_MAX, gap }
 }
@@ -197,8 +198,7 @@ fn fit_binned<B: Backend>(
     let centre = f64::from(bins.low);
     let gathered = backend.gather(matrix, &bins, &segments, centre)?;
     let (points, hidden) = mixture(gathered, &bins, &segments, centre);
-    let OptimalPartition { levels, cost, .. } = backend.fit_points(&points, level_count);
-    Ok(Some(certified(levels, cost, &points, matrix.len(), hidden)))
+    Ok(Some(certified(backend.fit_points(&points, level_count), &points, matrix.len(), hidden)))
 }
 
 /// Bins by a strided selection of samples, the largest magnitude of all of which is `absmax`.
@@ -217,7 +217,11 @@ fn segments(bins: &Bins, sums: &BinSums, level_count: usize) -> Option<Vec<u16>>
     // Σ |x − mean| ≤ n · width / 2, greatest with half of the samples at either end.
     let bound = |b: usize| 0.5 * sums.counts[b] as f64 * (bins.width_max(b) + 2.0 * error);
     let spread: Vec<f64> = present.iter().map(|&b| if sums.counts[b] > 1 { bound(b) } else { 0.0 }).collect();
-    let ranges = optimal::border_ranges(&points, &spread, error, level_count)?;
+    // A sample is within the width of its bin of the mean there, and both are rounded.
+    let reach = |b: usize| bins.width_max(b) * f64::from(u8::from(sums.counts[b] > 1)) + 2.0 * error;
+    let (first, last) = (*present.first()?, *present.last()?);
+    let ends = (points[0].0 - reach(first), points[points.len() - 1].0 + reach(last));
+    let ranges = optimal::border_ranges(&points, &spread, ends, error, level_count)?;
     let mut wanted = vec![false; bins.count];
     for (low, high) in ranges {
         present[low.saturating_sub(1)..=high.min(present.len() - 1)].iter().for_each(|&b| wanted[b] = true);

@@ -42,6 +42,8 @@ pub struct OptimalPartition {
     pub borders: Vec<usize>,
     /// Σ w (x − level)², in weight times squared units of the points.
     pub cost: f64,
+    /// The most by which rounding of Σ w may have made it dearer than the best; 0 of whole weights.
+    pub weight_rounding: f64,
 }
 
 /// The levels of an optimal codebook of at most `level_count` levels for weighted samples, ascending and distinct.
@@ -150,7 +152,8 @@ fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPar
     let levels: Vec<f64> = cells(borders, atoms.len()).map(|(i, j)| atoms.centroid(i, j)).collect();
     let cost = cells(borders, atoms.len()).zip(&levels).map(|((i, j), &y)| atoms.squared_error(i, j, y)).sum();
     let first_of = |&border: &usize| points.partition_point(|p| p.0 < atoms.values()[border]);
-    OptimalPartition { levels, borders: borders.iter().map(first_of).collect(), cost }
+    let weight_rounding = 2.0 * atoms.weight_rounding(levels.len());
+    OptimalPartition { levels, borders: borders.iter().map(first_of).collect(), cost, weight_rounding }
 }
 
 /// Distinct values of samples with their weights, ascending, as [`fit_levels`] sees them.
@@ -170,10 +173,12 @@ pub fn sort_samples(samples: &mut [f32]) {
 ///
 /// `points` are means and counts of bins in ascending order, `spread` upper bounds of their Σ |x − mean|, and each mean
 /// may be off by `error` through rounding of the samples, d say: the root of the cost moves by at most √(n d²), the
-/// distance of the samples from the levels being a norm. None where bounds are not worth their while.
+/// distance of the samples from the levels being a norm. No sample is outside `ends`. None where bounds are not worth their
+/// while.
 pub fn border_ranges(
     points: &[(f64, f64)],
     spread: &[f64],
+    ends: (f64, f64),
     error: f64,
     level_count: usize,
 ) -> Option<Vec<(usize, usize)>> {
@@ -190,11 +195,12 @@ pub fn border_ranges(
     if !windows.are_consistent() {
         return None;
     }
-    let borders = windows::cheapest(atoms.prefix(), &windows, tools);
+    let borders = windows::cheapest(atoms.prefix(), &windows, tools)?;
     let cost: f64 = cells(borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum();
     let cost = cost + spread.iter().zip(points).map(|(s, p)| s * s / p.1).sum::<f64>();
     let slack = 2.0 * (2.0 * (cost * count).sqrt() * error + count * error * error);
-    let elements = blocks::Elements { spread, ..atoms.elements() };
+    let ends = (ends.0 - atoms.centre(), ends.1 - atoms.centre());
+    let elements = blocks::Elements { spread, ends, ..atoms.elements() };
     Some(bounds::narrow(elements, level_count, slack, tools).to_vec())
 }
 
@@ -226,14 +232,14 @@ fn partition(atoms: &Atoms, level_count: usize, tools: Tools<'_, impl FillLayer>
     if level_count >= n {
         return (1..n).collect();
     }
-    if is_bounded(n, level_count) {
-        let ranges = bounds::narrow(atoms.elements(), level_count, 0.0, tools);
-        let windows = Windows::within(ranges, n, tools.scratch);
-        let windows = if windows.are_consistent() { windows } else { Windows::full(n, level_count, tools.scratch) };
-        return windows::cheapest(atoms.prefix(), &windows, tools).to_vec();
-    }
     let mut windows = Windows::full(n, level_count, tools.scratch);
-    if level_count > 1
+    if atoms.are_vanishing() {
+        // Every border anywhere.
+    } else if is_bounded(n, level_count) {
+        let slack = 4.0 * atoms.weight_rounding(level_count);
+        let ranges = bounds::narrow(atoms.elements(), level_count, slack, tools);
+        windows = Windows::within(ranges, n, tools.scratch);
+    } else if level_count > 1
         && n >= ATOMS_PER_LEVEL_MIN * level_count
         && let Some(borders) = narrow_by_slopes(atoms, level_count, &mut windows)
     {
@@ -242,7 +248,9 @@ fn partition(atoms: &Atoms, level_count: usize, tools: Tools<'_, impl FillLayer>
     if !windows.are_consistent() {
         windows = Windows::full(n, level_count, tools.scratch);
     }
-    windows::cheapest(atoms.prefix(), &windows, tools).to_vec()
+    let borders = windows::cheapest(atoms.prefix(), &windows, tools);
+    // Only sums that overflow leave no partition a cost.
+    borders.map_or_else(|| (1..level_count).collect(), <[usize]>::to_vec)
 }
 
 /// Tries slopes until a partition has about `level_count` cells; returns it if the number is met.
@@ -292,7 +300,7 @@ mod tests {
         let scratch = Scratch::default();
         let tools = scratch.tools(&Portable);
         let windows = Windows::full(atoms.len(), level_count, tools.scratch);
-        let borders = windows::cheapest(atoms.prefix(), &windows, tools);
+        let borders = windows::cheapest(atoms.prefix(), &windows, tools).expect("finite sums");
         cells(borders, atoms.len()).map(|(i, j)| atoms.squared_error(i, j, atoms.centroid(i, j))).sum()
     }
 

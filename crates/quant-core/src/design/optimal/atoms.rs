@@ -5,6 +5,9 @@ use super::{blocks::Elements, layer::Prefix, radix};
 /// Atoms summed one after the other.
 const SUM_LEN: usize = 1 << 10;
 
+/// Cells with less than one part in so many of all weight have too little of it in the sums for a mean.
+const SMALL: f64 = (1u64 << 32) as f64;
+
 /// Distinct values with positive weights, and what makes the cost of any run of them O(1).
 #[derive(Clone, Debug)]
 pub struct Atoms {
@@ -15,6 +18,8 @@ pub struct Atoms {
     /// Σ w·(x − centre), likewise.
     moment_sums: Vec<f64>,
     centre: f64,
+    /// Whether a weight vanished from the sums beside others.
+    vanishing: bool,
 }
 
 impl Atoms {
@@ -49,18 +54,22 @@ impl Atoms {
         let centre = mean(&values, &weights);
         let (mut weight_sums, mut moment_sums) = (vec![0.0; values.len() + 1], vec![0.0; values.len() + 1]);
         // Sums start afresh every so often, so that rounding does not grow with the number of atoms.
-        let mut place = 0;
+        let (mut place, mut vanishing) = (0, false);
         for (values, weights) in values.chunks(SUM_LEN).zip(weights.chunks(SUM_LEN)) {
             let (base_weight, base_moment) = (weight_sums[place], moment_sums[place]);
             let (mut weight, mut moment) = (0.0, 0.0);
             for (x, w) in values.iter().zip(weights) {
                 weight += w;
                 moment += w * (x - centre);
+                let (before, own) = (weight_sums[place], base_weight + weight);
                 place += 1;
-                (weight_sums[place], moment_sums[place]) = (base_weight + weight, base_moment + moment);
+                vanishing |= own <= before;
+                // Every run of atoms has some weight, so that every partition has a cost.
+                weight_sums[place] = if own > before { own } else { before.next_up() };
+                moment_sums[place] = base_moment + moment;
             }
         }
-        Self { values, weights, weight_sums, moment_sums, centre }
+        Self { values, weights, weight_sums, moment_sums, centre, vanishing }
     }
 
     /// How many distinct values.
@@ -68,9 +77,31 @@ impl Atoms {
         self.values.len()
     }
 
+    /// Whether weights span so much that some vanish from the sums: what is derived from those is not proven then.
+    pub fn are_vanishing(&self) -> bool {
+        self.vanishing
+    }
+
+    /// The most by which rounding of Σ w can change the cost of a partition into `cell_count` cells, with a random walk of
+    /// rounding in the sums: that of a cell of weight w and mean m, as wrong as m²·Δw.
+    pub fn weight_rounding(&self, cell_count: usize) -> f64 {
+        let (Some(first), Some(last)) = (self.values.first(), self.values.last()) else { return 0.0 };
+        let total = self.weight_sums[self.len()];
+        let is_exact = total < 1.0 / f64::EPSILON && self.weights.iter().all(|w| w.fract() == 0.0);
+        let farthest = (first - self.centre).abs().max((last - self.centre).abs());
+        let steps = (SUM_LEN.min(self.len()) + self.len() / SUM_LEN) as f64;
+        let rounding = 0.5 * f64::EPSILON * steps.sqrt() * total;
+        if is_exact { 0.0 } else { cell_count as f64 * rounding * farthest.powi(2) }
+    }
+
     /// True when no sample had weight.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+
+    /// What is subtracted from values in the sums.
+    pub fn centre(&self) -> f64 {
+        self.centre
     }
 
     /// The distinct values, ascending.
@@ -91,7 +122,8 @@ impl Atoms {
 
     /// The atoms as elements of blocks.
     pub fn elements(&self) -> Elements<'_> {
-        Elements { prefix: self.prefix(), means: &self.values, spread: &[] }
+        let [least, greatest] = [self.values.first(), self.values.last()].map(|x| x.expect("an atom") - self.centre);
+        Elements { prefix: self.prefix(), means: &self.values, spread: &[], ends: (least, greatest) }
     }
 
     /// (Σ w(x − centre))² / Σ w over atoms `i..j`, i < j. Squared error is Σ w(x − centre)² less this, and the first
@@ -107,9 +139,13 @@ impl Atoms {
             return self.values[i];
         }
         let (low, high) = (self.values[i], self.values[j - 1]);
-        let from_sums = self.centre + self.prefix().mean(i, j);
         // Beside much greater weights small ones vanish from the sums before them.
-        let mean = if from_sums.is_finite() { from_sums } else { mean(&self.values[i..j], &self.weights[i..j]) };
+        let is_small = (self.weight_sums[j] - self.weight_sums[i]) * SMALL < self.weight_sums[self.len()];
+        let mean = if is_small {
+            mean(&self.values[i..j], &self.weights[i..j])
+        } else {
+            self.centre + self.prefix().mean(i, j)
+        };
         mean.clamp(low, high)
     }
 

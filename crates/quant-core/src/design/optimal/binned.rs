@@ -44,10 +44,11 @@ pub fn levels(
     if samples.len() < SAMPLES_MIN || !is_bounded(samples.len(), level_count) {
         return None;
     }
-    let (absmax, selection) = fill.vectorize(
+    let ((least, greatest), selection) = fill.vectorize(
         #[inline(always)]
-        || (absmax(samples), selection(samples)),
+        || (ends(samples), selection(samples)),
     );
+    let absmax = greatest.max(-least);
     let bins = Bins::over_selection(&selection, absmax, |octaves| bin_count(samples.len(), level_count, octaves))?;
     let (indices, sums) = (tools.room(samples.len()), tools.room(bins.count));
     fill.vectorize(
@@ -56,7 +57,7 @@ pub fn levels(
     );
     let binned = fill.vectorize(
         #[inline(always)]
-        || Binned::new(sums, tools),
+        || Binned::new(sums, [least, greatest].map(|x| f64::from(x) - f64::from(bins.low)), tools),
     )?;
     if !is_bounded(binned.elements.len(), level_count) {
         return None;
@@ -101,18 +102,21 @@ fn selection(samples: &[f32]) -> [f32; SELECTION] {
     ascending
 }
 
-/// Sixteen maxima, which need not wait for each other.
+/// The least and the greatest sample, by sixteen of each, which need not wait for each other.
 #[inline(always)]
-fn absmax(samples: &[f32]) -> f32 {
-    let greater = |max: f32, x: &f32| if x.abs() > max { x.abs() } else { max };
+fn ends(samples: &[f32]) -> (f32, f32) {
+    let less = |least: f32, x: f32| if x < least { x } else { least };
+    let greater = |most: f32, x: f32| if x > most { x } else { most };
     let (sixteens, rest) = samples.as_chunks::<16>();
-    let mut most = [0.0; 16];
+    let (mut least, mut most) = ([samples[0]; 16], [samples[0]; 16]);
     for x in sixteens {
         for lane in 0..16 {
-            most[lane] = greater(most[lane], &x[lane]);
+            (least[lane], most[lane]) = (less(least[lane], x[lane]), greater(most[lane], x[lane]));
         }
     }
-    most.iter().chain(rest).fold(0.0, greater)
+    let rest = |start: f32, of: fn(f32, f32) -> f32| rest.iter().fold(start, |a, &x| of(a, x));
+    let least = least.into_iter().fold(rest(samples[0], less), less);
+    (least, most.into_iter().fold(rest(samples[0], greater), greater))
 }
 
 /// Fewer bins leave more samples to sort, more cost more themselves. Octaves have equally many, and two hold all that is
@@ -195,9 +199,10 @@ pub struct Binned<'s> {
 }
 
 impl<'s> Binned<'s> {
-    /// None without any weight.
+    /// None without any weight, or where that of a bin vanishes beside others. `ends` are the least and the greatest sample,
+    /// from the middle of the bins.
     #[inline(always)]
-    fn new(sums: &[Sums], tools: Tools<'s, impl FillLayer>) -> Option<Self> {
+    fn new(sums: &[Sums], ends: [f64; 2], tools: Tools<'s, impl FillLayer>) -> Option<Self> {
         // Without a branch: which bins are empty cannot be foreseen.
         let (present, mut count) = (tools.room(sums.len()), 0);
         for (bin, sums) in sums.iter().enumerate() {
@@ -232,7 +237,8 @@ impl<'s> Binned<'s> {
             (*own_weight, *own_moment) = (weight, moment);
         }
         let prefix = Prefix { weight: weights, moment: moments };
-        Some(Self { present, elements: Elements { prefix, means, spread }, centre })
+        let ends = (ends[0] - centre, ends[1] - centre);
+        prefix.ascends().then_some(Self { present, elements: Elements { prefix, means, spread, ends }, centre })
     }
 }
 

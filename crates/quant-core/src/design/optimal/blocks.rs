@@ -26,6 +26,9 @@ pub struct Elements<'a> {
     pub means: &'a [f64],
     /// Upper bound of each element's own spread Σ w |x − mean|; empty when elements are single values.
     pub spread: &'a [f64],
+    /// No sample is below the first or above the second, less the centre of the moments. Means do not tell: what is left
+    /// of the outermost element behind a threshold may be all on one side of its mean.
+    pub ends: (f64, f64),
 }
 
 impl Elements<'_> {
@@ -81,7 +84,7 @@ impl Elements<'_> {
         for (b, spread) in spread.iter_mut().enumerate() {
             *spread = self.spread_of(starts[b] as usize, starts[b + 1] as usize, means[b]);
         }
-        Blocks { elements: Elements { prefix, means, spread }, starts }
+        Blocks { elements: Elements { prefix, means, spread, ends: self.ends }, starts }
     }
 
     /// Σ w |x − mean| = 2 Σ_{x > mean} w (x − mean), plus what the elements hide.

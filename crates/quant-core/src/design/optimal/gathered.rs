@@ -220,7 +220,7 @@ pub struct Atoms<'s> {
 }
 
 impl Atoms<'_> {
-    /// None where rounding has left a border no place, or made levels meet.
+    /// None where rounding has left a border no place, made levels meet, or lost a weight.
     pub fn levels(
         &self,
         ranges: &[(usize, usize)],
@@ -228,14 +228,14 @@ impl Atoms<'_> {
         tools: Tools<'_, impl FillLayer>,
     ) -> Option<Vec<f32>> {
         let n = self.prefix.len();
-        if n < level_count {
+        if n < level_count || !self.prefix.ascends() {
             return None;
         }
         let windows = Windows::within(bounds::refined(ranges, self.starts, tools.scratch), n, tools.scratch);
         if !windows.are_consistent() {
             return None;
         }
-        let borders = windows::cheapest(self.prefix, &windows, tools);
+        let borders = windows::cheapest(self.prefix, &windows, tools)?;
         let level = |(i, j): (usize, usize)| (self.centre + self.prefix.mean(i, j)) as f32;
         let levels: Vec<f32> = cells(borders, n).map(level).collect();
         levels.windows(2).all(|pair| pair[0] < pair[1]).then_some(levels)

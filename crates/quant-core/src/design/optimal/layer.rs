@@ -21,6 +21,16 @@ impl Prefix<'_> {
         self.weight.len() - 1
     }
 
+    /// Whether every element has weight in the sums: beside much greater ones it can vanish.
+    #[inline(always)]
+    pub fn ascends(&self) -> bool {
+        let mut ascends = true;
+        for (sum, next) in self.weight.iter().zip(&self.weight[1..]) {
+            ascends &= sum < next;
+        }
+        ascends
+    }
+
     /// (Σ w(x − centre))² / Σ w over elements `i..j`, i < j.
     #[inline(always)]
     pub fn gain(&self, i: usize, j: usize) -> f64 {

@@ -69,10 +69,12 @@ impl<'a> Rounded<'a> {
             let (own, copies) = sums.split_at_mut(n + 1);
             copies.fill(own[n]);
         }
-        let of_integers = of_integers(prefix, ranges, moment_unit / weight_unit, f64::from(1 + lifted));
-        // A cost rounds once for each cell, all gains together five times, and limits a few times. In integers costs are not
-        // quite Monge: between anchors a best cell may be passed over for one that is worse by what four gains are off.
-        let error = ROUNDING * UNITS * (ranges.len() + 9) as f64 + 5.0 * of_integers;
+        let (of_integers, gains) = of_integers(prefix, ranges, moment_unit / weight_unit, f64::from(1 + lifted));
+        // A cost rounds once for each cell, a gain five times, and limits a few times. In integers costs are not quite Monge:
+        // between anchors a best cell may be passed over for one that is worse by what four gains are off, and then it is the
+        // gain of that one that rounds.
+        let error =
+            ROUNDING * UNITS * ((ranges.len() + 4) as f64 + 5.0 * (gains / square).max(1.0)) + 5.0 * of_integers;
         (error * unit <= slack / 8.0).then_some(Self { sums: Sums { weight, moment }, unit, error })
     }
 
@@ -93,13 +95,13 @@ impl<'a> Rounded<'a> {
 
 /// The most by which the gains of a partition are off, in units, because sums are integers: Σ w by up to `weight_error`,
 /// Σ w·(x − centre) by 1. The mean of a cell is within those of its first and last element; it is taken in units of
-/// `deviation`.
+/// `deviation`. Then the most that all gains are together, with each cell as large as its ranges allow.
 ///
 /// m² / w is convex, so that with mean c it changes by at most 2|c|·Δm + c²·Δw + (Δm − cΔw)² / w; w is at least 1.
 #[inline(always)]
-fn of_integers(prefix: Prefix<'_>, ranges: &[(usize, usize)], deviation: f64, weight_error: f64) -> f64 {
+fn of_integers(prefix: Prefix<'_>, ranges: &[(usize, usize)], deviation: f64, weight_error: f64) -> (f64, f64) {
     let n = prefix.len();
-    let mut sum = 0.0;
+    let (mut sum, mut gains) = (0.0, 0.0);
     for cell in 0..=ranges.len() {
         let start = if cell == 0 { 0 } else { ranges[cell - 1].0.min(n - 1) };
         let end = if cell == ranges.len() { n } else { ranges[cell].1.max(1) };
@@ -108,8 +110,11 @@ fn of_integers(prefix: Prefix<'_>, ranges: &[(usize, usize)], deviation: f64, we
         // Not a number where either is none, because its weight vanishes from the sums.
         let most = first.max(last) + 0.0 * (first + last);
         sum += 2.0 * (1.0 + most * weight_error).powi(2);
+        // The gain of a run is at most Σ w(mean − centre)² of its elements.
+        let all = start..=end;
+        gains += square(Prefix { weight: &prefix.weight[all.clone()], moment: &prefix.moment[all] });
     }
-    sum
+    (sum, gains)
 }
 
 /// Σ w(mean − centre)² of elements, in eight parts, which need not wait for each other.

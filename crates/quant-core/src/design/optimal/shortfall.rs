@@ -3,7 +3,7 @@
 //! [`super::blocks`] says why; here the levels are bounded by where borders may be.
 
 use super::blocks::Elements;
-use super::layer::{FillLayer, Prefix};
+use super::layer::FillLayer;
 use super::scratch::Tools;
 
 /// Values of θ tried in [`shortfall`].
@@ -19,21 +19,29 @@ fn positions(ranges: &[(usize, usize)], n: usize, q: usize) -> (usize, usize) {
     }
 }
 
-/// The least that the mean of cell q can be: that of a run does not descend as either end moves up; one block more stands
-/// in for an empty run.
+/// The least that the mean of cell q can be: that of a run does not descend as either end moves up. For an empty run it is
+/// the mean of the block before, above which all samples of the cell are, or the least sample.
 #[inline(always)]
-fn least_mean(prefix: Prefix<'_>, ranges: &[(usize, usize)], q: usize) -> f64 {
+fn least_mean(Elements { prefix, ends, .. }: Elements<'_>, ranges: &[(usize, usize)], q: usize) -> f64 {
     let n = prefix.len();
     let (i, j) = (positions(ranges, n, q).0, positions(ranges, n, q + 1).0);
-    if i < j { prefix.mean(i, j) } else { prefix.mean(i.saturating_sub(1), i.max(1)) }
+    match (i, j) {
+        _ if i < j => prefix.mean(i, j),
+        (0, _) => ends.0,
+        _ => prefix.mean(i - 1, i),
+    }
 }
 
-/// The greatest that the mean of cell q can be.
+/// The greatest that the mean of cell q can be, likewise.
 #[inline(always)]
-fn greatest_mean(prefix: Prefix<'_>, ranges: &[(usize, usize)], q: usize) -> f64 {
+fn greatest_mean(Elements { prefix, ends, .. }: Elements<'_>, ranges: &[(usize, usize)], q: usize) -> f64 {
     let n = prefix.len();
     let (i, j) = (positions(ranges, n, q).1, positions(ranges, n, q + 1).1);
-    if i < j { prefix.mean(i, j) } else { prefix.mean(i.min(n - 1), (i + 1).min(n)) }
+    match (i, j) {
+        _ if i < j => prefix.mean(i, j),
+        _ if i == n => ends.1,
+        _ => prefix.mean(i, i + 1),
+    }
 }
 
 /// The greatest of some spreads, in eight parts, which need not wait for each other.
@@ -69,18 +77,15 @@ fn greater_of_each(mut a: [f64; 8], b: &[f64; 8]) -> [f64; 8] {
 #[inline(always)]
 fn distance(least: f64, most: f64) -> f64 {
     let distance = most - least;
-    if distance.is_nan() { f64::INFINITY } else { distance.max(0.0) }
+    if distance.is_finite() { distance.max(0.0) } else { f64::INFINITY }
 }
 
 /// E: the most that Σ Δ_q·G_q can be, where the distance Δ_q of the levels beside a border is bounded by where borders
 /// may be, G_q is the largest spread that the border can meet, and all Δ_q together are at most the span of the levels.
 #[inline(always)]
-pub fn shortfall(
-    Elements { prefix, spread, .. }: Elements<'_>,
-    ranges: &[(usize, usize)],
-    tools: Tools<'_, impl FillLayer>,
-) -> f64 {
-    let span = distance(least_mean(prefix, ranges, 0), greatest_mean(prefix, ranges, ranges.len()));
+pub fn shortfall(elements: Elements<'_>, ranges: &[(usize, usize)], tools: Tools<'_, impl FillLayer>) -> f64 {
+    let spread = elements.spread;
+    let span = distance(least_mean(elements, ranges, 0), greatest_mean(elements, ranges, ranges.len()));
     let terms = tools.room(ranges.len());
     let mut high = 0.0;
     for (i, term) in terms.iter_mut().enumerate() {
@@ -88,7 +93,7 @@ pub fn shortfall(
         let (from, to) = positions(ranges, spread.len(), q);
         let spread = greatest(&spread[from..to]);
         high = greater(spread, high);
-        *term = (spread, distance(least_mean(prefix, ranges, q - 1), greatest_mean(prefix, ranges, q)));
+        *term = (spread, distance(least_mean(elements, ranges, q - 1), greatest_mean(elements, ranges, q)));
     }
     // θ·span + Σ Δ_q·max(G_q − θ, 0) is an upper bound for every θ ≥ 0; some up to the greatest G_q are tried.
     let mut bounds = [0.0; THRESHOLDS];

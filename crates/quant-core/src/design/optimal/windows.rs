@@ -68,11 +68,16 @@ fn full(i: usize, n: usize, cell_count: usize) -> (usize, usize) {
     (i + 1, n - (cell_count - 1 - i))
 }
 
-/// Interior borders of the cheapest partition within `windows`; between equals the lower border wins.
-pub fn cheapest<'s>(prefix: Prefix<'_>, windows: &Windows<'_>, tools: Tools<'s, impl FillLayer>) -> &'s [usize] {
+/// Interior borders of the cheapest partition within `windows`; between equals the lower border wins. None where no
+/// partition has a finite cost, because weights vanish from the sums.
+pub fn cheapest<'s>(
+    prefix: Prefix<'_>,
+    windows: &Windows<'_>,
+    tools: Tools<'s, impl FillLayer>,
+) -> Option<&'s [usize]> {
     let layer_count = windows.0.len();
     if layer_count == 0 {
-        return &[];
+        return Some(&[]);
     }
     let ends = || windows.0.iter().map(|&(low, high)| (low, high - low + 1));
     let last = (prefix.len(), 1);
@@ -87,6 +92,9 @@ pub fn cheapest<'s>(prefix: Prefix<'_>, windows: &Windows<'_>, tools: Tools<'s, 
         std::mem::swap(&mut from, &mut to);
         (from_low, from_len, rest) = (low, len, others);
     }
+    if !from[0].is_finite() {
+        return None;
+    }
     let borders = tools.room(layer_count);
     // Behind the parents of the boundaries of a border are those of the next.
     let mut behind = parents.len() - 1;
@@ -96,5 +104,5 @@ pub fn cheapest<'s>(prefix: Prefix<'_>, windows: &Windows<'_>, tools: Tools<'s, 
         behind -= len;
         parent = parents[behind + parent] as usize;
     }
-    borders
+    Some(borders)
 }
