@@ -3,7 +3,7 @@
 //! The other programme is that of Wu (1991): layers over all sorted distinct values, divide and conquer on the monotone
 //! best border, prefix sums in twice the precision. The cost of what it finds is taken afresh, by adding up squares.
 
-use quant_core::design::certified::fit_samples;
+use quant_core::design::certified::{GAP_MAX, fit_samples};
 use quant_core::reference::Reference;
 use quant_core::tensor::{Matrix, Samples};
 
@@ -145,7 +145,7 @@ impl Other {
     }
 }
 
-fn compare(name: &str, samples: &[f32], weights: Option<&[f32]>, level_count: usize) {
+fn compare(name: &str, samples: &[f32], weights: Option<&[f32]>, level_count: usize, gap_max: f64) {
     let matrix = Matrix::new(Samples::F32(samples), 1, samples.len()).expect("one row");
     let fit = fit_samples(&Reference, matrix, weights, level_count).expect("finite samples");
     let weight = |i: usize| weights.map_or(1.0, |w| f64::from(w[i]));
@@ -155,20 +155,22 @@ fn compare(name: &str, samples: &[f32], weights: Option<&[f32]>, level_count: us
     let place = format!("{name}, {} samples, weighted {}, k = {level_count}", samples.len(), weights.is_some());
     assert!((fit.mse - least).abs() <= 1e-9 * least, "{place}: {} against {least}", fit.mse);
     assert!(fit.lower_bound <= least * (1.0 + 1e-12), "{place}: bound {} above {least}", fit.lower_bound);
-    assert!(fit.certified || fit.gap > 1e-9, "{place}: a gap of {} goes with no certificate", fit.gap);
+    assert!(fit.gap <= gap_max, "{place}: a gap of {:e}", fit.gap);
+    assert_eq!(fit.certified, fit.gap <= GAP_MAX, "{place}: a gap of {:e}", fit.gap);
 }
 
-/// Whole numbers of samples above and below those that are sorted, and levels for which bins serve and do not.
+/// The first six are above the 131,072 samples that are sorted, and go through bins where these narrow enough; the others
+/// are sorted: they are fewer, weighted, or have more levels than bins can tell apart (181).
 const SIZES: [(usize, bool, usize); 10] = [
     (150_000, false, 2),
+    (150_000, false, 4),
+    (150_000, false, 8),
     (150_000, false, 16),
     (140_000, false, 40),
-    (50_000, false, 64),
-    (30_000, false, 256),
-    (150_000, true, 3),
-    (60_000, true, 8),
+    (132_000, false, 64),
+    (20_000, false, 256),
+    (60_000, true, 3),
     (60_000, true, 16),
-    (40_000, true, 64),
     (20_000, true, 200),
 ];
 
@@ -180,7 +182,7 @@ fn fifty(part: usize) {
         // χ²₁, a tenth of them 0.
         let mut weight = || if random.uniform() < 0.1 { 0.0 } else { random.chi_square(1) as f32 };
         let weights: Vec<f32> = (0..count).map(|_| weight()).collect();
-        compare(name, &samples, is_weighted.then_some(&weights[..]), level_count);
+        compare(name, &samples, is_weighted.then_some(&weights[..]), level_count, GAP_MAX);
     }
 }
 
@@ -209,12 +211,14 @@ fn samples_like_weights() {
     fifty(4);
 }
 
+/// These have no certificate. The gap is what rounding may do to sums of squares from the mean, about 1e-14 of them for so
+/// many samples, as a share of the MSE, and that falls by k²: by a million and more here.
 #[test]
 fn thousands_of_levels() {
-    for (part, level_count) in [(0, 1024), (1, 4096), (2, 2000)] {
+    for (part, level_count, gap_max) in [(0, 1024, 1e-8), (1, 4096, 1e-6), (2, 2000, 1e-7)] {
         let (name, draw) = DISTRIBUTIONS[part];
         let mut random = Random(77 + part as u64);
         let samples: Vec<f32> = (0..10_000).map(|i| draw(&mut random, i) as f32).collect();
-        compare(name, &samples, None, level_count);
+        compare(name, &samples, None, level_count, gap_max);
     }
 }
