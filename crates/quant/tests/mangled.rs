@@ -139,13 +139,13 @@ fn mangle(input: &Path, recipe: &str) -> Vec<String> {
     decode_all(&path).expect(recipe);
     let file = std::fs::read(&path).unwrap();
     // Odd, so that each place in a number and each change meet.
-    for at in (0..file.len()).step_by(file.len() / 400 | 1) {
+    for at in (0..file.len()).step_by((file.len() / 400) | 1) {
         let mut changed = file.clone();
         changed[at] ^= [0x01, 0x10, 0x80, 0xff][at % 4];
         // A manifest that is none any more leaves tensors of other names, which are read as they are.
         let _ = read_bytes("m.safetensors", &changed);
     }
-    for len in (0..file.len()).step_by(file.len() / 60 | 1) {
+    for len in (0..file.len()).step_by((file.len() / 60) | 1) {
         assert!(read_bytes("m.safetensors", &file[..len]).is_err(), "{recipe} cut to {len}");
     }
     let (header, _) = common::header(&file);
