@@ -30,10 +30,11 @@ pub struct Options {
     /// Run only workloads whose name contains this; may be repeated
     #[arg(long, value_name = "WORD")]
     pub only: Vec<String>,
-    /// Write the figures to benches/records/NAME.json
+    /// Write the figures to benches/records/NAME.json; with --peers, and without --devices, commands and what they printed to
+    /// benches/records/NAME.txt
     #[arg(long, value_name = "NAME")]
     pub save: Option<String>,
-    /// Compare with benches/records/NAME.json
+    /// Compare with benches/records/NAME.json; not for --peers without --devices
     #[arg(long, value_name = "NAME")]
     pub against: Option<String>,
     /// Measure the processor and every GPU adapter on the same workloads

@@ -14,6 +14,7 @@ const PEERS: &[(&str, &str)] = &[
     ("coremltools", "coremltools==9.0"),
     ("ckwrap", "ckwrap==1.2.3"),
     ("faiss", "faiss-cpu==1.15.1"),
+    ("sklearn", "scikit-learn==1.3.1"),
     ("threadpoolctl", "threadpoolctl"),
 ];
 
@@ -34,6 +35,11 @@ pub fn missing<'a>(python: &Path, packages: &[(&str, &'a str)]) -> Vec<&'a str> 
 
 /// Runs W1 to W3 in turn with the peers that are installed, and says how to install the others.
 pub fn run(options: &Options) -> Result<()> {
+    if options.against.is_some() {
+        bail!(
+            "--peers is compared with peers of the same run; --against compares runs without --peers, or with --devices"
+        );
+    }
     if missing(&options.python, PEERS).contains(&"numpy") {
         bail!("no peer runs without numpy");
     }

@@ -6,6 +6,8 @@
 use std::fmt;
 
 /// The instructions that kernels may use.
+///
+/// NEON has no level of its own: it is part of what every aarch64 machine has, so the scalar level is compiled with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SimdLevel {
     /// What every machine of the target architecture has.

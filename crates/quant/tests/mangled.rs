@@ -3,7 +3,8 @@
 mod common;
 mod samples;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use quant::checkpoint::{Checkpoint, CheckpointError};
@@ -130,34 +131,69 @@ proptest! {
     }
 }
 
-#[test]
-fn native_files_of_every_kind_with_a_byte_changed_are_refused_or_decoded() {
+/// Four hundred bytes changed, one at a time, and the file cut at sixty places. The tensors of a matrix `P` in it.
+fn mangle(input: &Path, recipe: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("in.safetensors");
-    let tensors = [common::tensor("w", safetensors::Dtype::F32, &[24, 64], 1)];
-    common::write_safetensors(&input, &tensors);
-    let recipes = [
-        "lloyd2 group 16 search e4m3-scales",
-        "iq4_nl",
-        "nf4 group 32 search double-quant",
-        "ecsq2.5",
-        "switched3",
-        "vq2x3",
-        "kmeans2-row outliers 0.01",
-    ];
-    for recipe in recipes {
-        let path = folder.path().join(format!("{recipe}.safetensors"));
-        common::run(&input, &path, &common::options(recipe)).unwrap();
-        decode_all(&path).expect(recipe);
-        let file = std::fs::read(&path).unwrap();
-        for at in (0..file.len()).step_by(3) {
-            let mut changed = file.clone();
-            changed[at] ^= [0x01, 0x10, 0x80, 0xff][at % 4];
-            // A manifest that is none any more leaves tensors of other names, which are read as they are.
-            let _ = read_bytes("m.safetensors", &changed);
-        }
-        for len in (0..file.len()).step_by(11) {
-            assert!(read_bytes("m.safetensors", &file[..len]).is_err(), "{recipe} cut to {len}");
-        }
+    let path = folder.path().join("out.safetensors");
+    common::run(input, &path, &common::options(recipe)).unwrap();
+    decode_all(&path).expect(recipe);
+    let file = std::fs::read(&path).unwrap();
+    // Odd, so that each place in a number and each change meet.
+    for at in (0..file.len()).step_by((file.len() / 400) | 1) {
+        let mut changed = file.clone();
+        changed[at] ^= [0x01, 0x10, 0x80, 0xff][at % 4];
+        // A manifest that is none any more leaves tensors of other names, which are read as they are.
+        let _ = read_bytes("m.safetensors", &changed);
     }
+    for len in (0..file.len()).step_by((file.len() / 60) | 1) {
+        assert!(read_bytes("m.safetensors", &file[..len]).is_err(), "{recipe} cut to {len}");
+    }
+    let (header, _) = common::header(&file);
+    header
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter_map(|name| Some(format!("P.{}", name.split_once(".weight.")?.1)))
+        .collect()
+}
+
+/// One matrix, one that is stored transposed, and a fused one, each in a file.
+fn inputs(folder: &Path) -> [PathBuf; 3] {
+    let shapes =
+        [("a.weight", &[24, 64][..]), ("h.0.attn.c_attn.weight", &[64, 24]), ("a.experts.weight", &[2, 20, 64])];
+    shapes.map(|(name, shape)| {
+        let path = folder.join(format!("{name}.safetensors"));
+        common::write_safetensors(&path, &[common::tensor(name, safetensors::Dtype::F32, shape, 1)]);
+        path
+    })
+}
+
+#[test]
+fn native_files_of_every_layout_with_a_byte_changed_are_refused_or_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, transposed, fused] = inputs(folder.path());
+    let recipes = [
+        (&one, "nf4"),
+        (&one, "lloyd3"),
+        (&one, "lloyd2 group 16 search e4m3-scales"),
+        (&one, "iq4_nl"),
+        (&one, "q8_0"),
+        (&one, "nf4 group 32 search double-quant"),
+        (&one, "ecsq2.5"),
+        (&one, "switched3"),
+        (&one, "nf4 group 32 step-bits 4 shape-bits 0"),
+        (&one, "vq2x3"),
+        (&one, "vq4x2x2p2 outliers 0.01"),
+        (&one, "kmeans2-row outliers 0.01"),
+        (&one, "any2 f16-scales"),
+        (&transposed, "kmeans2-row"),
+        (&transposed, "nf4 group 32 search double-quant outliers 0.01"),
+        (&fused, "ecsq2.5"),
+        (&fused, "switched2 outliers 0.01"),
+        (&fused, "vq2x2"),
+    ];
+    let found: BTreeSet<String> = recipes.into_iter().flat_map(|(input, recipe)| mangle(input, recipe)).collect();
+    let format = include_str!("../../../docs/format.md").split("## Decoding").next().unwrap();
+    let named = format.split("`P.").skip(1).map(|rest| format!("P.{}", rest.split('`').next().unwrap()));
+    assert_eq!(found, named.collect(), "every tensor that the format names is in one of the files");
 }

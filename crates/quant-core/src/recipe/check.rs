@@ -30,10 +30,15 @@ impl Recipe {
         if let CodebookRule::EntropyConstrained { rate } = self.codebook {
             Self::entropy_constrained(f64::from(rate) / 100.0)?;
         }
-        if let Some(rule) = self.scale {
-            self.with_scale(rule)?;
+        match self.scale {
+            Some(rule) => self.with_scale(rule).map(drop)?,
+            // Points have scales of their own, and nothing else is in the unit of the samples without any.
+            None if self.needs_scales() && self.codebook.vectors().is_none() => {
+                return Err(RecipeError::NeedsScales { name: self.family_name() });
+            }
+            None => {}
         }
-        if self.scale.is_some() || self.scale_storage != ScaleStorage::F32 {
+        if self.scale.is_some() || self.scale_storage != ScaleStorage::F32 || self.has_half_scales_only() {
             self.with_scale_storage(self.scale_storage)?;
         }
         if let Some(switch) = self.switch {
@@ -108,6 +113,15 @@ mod tests {
         assert_eq!(full, RecipeError::HalfScales { name: name("iq4_nl") });
         let scaleless = refused("kmeans4-row", |r| r.scale_storage = ScaleStorage::Double);
         assert_eq!(scaleless, RecipeError::NoScales { name: name("kmeans4-row") });
+        for preset in ["iq4_nl", "q4_0", "nf4", "easyquant4"] {
+            let none = refused(preset, |r| r.scale = None);
+            assert_eq!(none, RecipeError::NeedsScales { name: Recipe::preset(preset).unwrap().family_name() });
+        }
+        let ungrouped = refused("lloyd4", |r| r.group = GroupLength::Samples(64));
+        assert_eq!(ungrouped, RecipeError::NeedsScales { name: name("lloyd4") });
+        let switch = Some(Switch { step_bits: 4, shape_bits: 0 });
+        let block = refused("iq4_nl", |r| (r.scale, r.scale_storage, r.switch) = (None, ScaleStorage::F32, switch));
+        assert_eq!(block, RecipeError::NoScales { name: name("iq4_nl") });
         let all = refused("nf4", |r| r.outliers = Some(OutlierRule { per_million: 1_000_000, by_sensitivity: false }));
         assert_eq!(all, RecipeError::OutlierFraction(name("1")));
     }

@@ -91,4 +91,10 @@ pub enum RecipeError {
         /// The recipe's name.
         name: String,
     },
+    /// No scale rule where levels are not in the unit of the samples.
+    #[error("{name} has levels that mean nothing without scales; choose a scale rule: absmax, search or signed-search")]
+    NeedsScales {
+        /// The recipe's name.
+        name: String,
+    },
 }

@@ -12,6 +12,42 @@ use quant::report::Report;
 use quant::{Error, Recipe, checkpoint::Checkpoint};
 use safetensors::Dtype;
 
+/// Every preset that the README names.
+pub const PRESETS: [&str; 32] = [
+    "nf4",
+    "nf3",
+    "fp4",
+    "int4",
+    "sf4",
+    "bnf4",
+    "lloyd4",
+    "lloyd3",
+    "kmeans4-row",
+    "kmeans3-row",
+    "switched4",
+    "switched3",
+    "ecsq2.5",
+    "ecsq3",
+    "ecsq3.43",
+    "ecsq4.25",
+    "ecsq4.49",
+    "any4",
+    "easyquant4",
+    "squeezellm4",
+    "iq4_nl",
+    "q4_0",
+    "q8_0",
+    "vq2x8",
+    "vq2x6",
+    "vq4x12",
+    "vq4x10",
+    "vq4x8",
+    "vq4x8p2",
+    "vq8x8",
+    "vq8x8x2",
+    "vq8x10x2",
+];
+
 /// Heavy-tailed, reproducible: a 64-bit linear congruential generator through a cubic.
 pub fn weights(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
