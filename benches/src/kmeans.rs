@@ -92,7 +92,7 @@ pub struct Found {
     /// Mean squared error over the weights.
     pub mse: f64,
     /// The most that the error can be above the least possible, as a share of it: proved of a tensor, measured on
-    /// [`COMPARED_ROWS`] of rows; none where it is not known.
+    /// eight of the rows; none where it is not known.
     pub excess_max: Option<f64>,
 }
 
