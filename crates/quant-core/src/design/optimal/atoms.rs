@@ -20,6 +20,8 @@ pub struct Atoms {
     centre: f64,
     /// Whether a weight vanished from the sums beside others.
     vanishing: bool,
+    /// Whether sums of weights are rounded.
+    rounds: bool,
 }
 
 impl Atoms {
@@ -54,7 +56,7 @@ impl Atoms {
         let centre = mean(&values, &weights);
         let (mut weight_sums, mut moment_sums) = (vec![0.0; values.len() + 1], vec![0.0; values.len() + 1]);
         // Moments start afresh every so often, so that rounding does not grow with the number of atoms; weights round once.
-        let (mut place, mut vanishing) = (0, false);
+        let (mut place, mut vanishing, mut rounds) = (0, false, false);
         let (mut weight, mut lost) = (0.0, 0.0);
         for (values, weights) in values.chunks(SUM_LEN).zip(weights.chunks(SUM_LEN)) {
             let (base_moment, mut moment) = (moment_sums[place], 0.0);
@@ -63,13 +65,13 @@ impl Atoms {
                 moment += w * (x - centre);
                 let (before, own) = (weight_sums[place], weight + lost);
                 place += 1;
-                vanishing |= own <= before;
+                (vanishing, rounds) = (vanishing | (own <= before), rounds | (lost != 0.0));
                 // Every run of atoms has some weight, so that every partition has a cost.
                 weight_sums[place] = if own > before { own } else { before.next_up() };
                 moment_sums[place] = base_moment + moment;
             }
         }
-        Self { values, weights, weight_sums, moment_sums, centre, vanishing }
+        Self { values, weights, weight_sums, moment_sums, centre, vanishing, rounds }
     }
 
     /// How many distinct values.
@@ -82,15 +84,14 @@ impl Atoms {
         self.vanishing
     }
 
-    /// The most by which rounding of Σ w can change the cost of a partition, 0 of whole weights. A border at which the sum is
+    /// The most by which rounding of Σ w can change the cost of a partition, 0 where none is rounded, as of counts. A border at which the sum is
     /// off by δ changes it by δ·(m² − m′²), with m and m′ the means of its cells from the centre; the sums are off by half an
     /// ulp, and the squares fall to the centre and rise from it, from and to at most those of the outermost values.
     pub fn weight_rounding(&self) -> f64 {
         let (Some(first), Some(last)) = (self.values.first(), self.values.last()) else { return 0.0 };
         let total = self.weight_sums[self.len()];
-        let is_exact = total < 1.0 / f64::EPSILON && self.weights.iter().all(|w| w.fract() == 0.0);
         let squares = (first - self.centre).powi(2) + (last - self.centre).powi(2);
-        if is_exact { 0.0 } else { 0.5 * f64::EPSILON * total * squares }
+        if self.rounds { 0.5 * f64::EPSILON * total * squares } else { 0.0 }
     }
 
     /// True when no sample had weight.
