@@ -1,5 +1,7 @@
 //! Optima whose outer cells hold few and light samples far from the others, and weights that vanish beside others.
 
+mod wu;
+
 use quant_core::design::certified::{fit_rows, fit_samples};
 use quant_core::design::optimal::fit_points;
 use quant_core::reference::Reference;
@@ -14,26 +16,6 @@ fn numbers(seed: u64) -> impl FnMut() -> f64 {
         state ^= state << 17;
         (state >> 11) as f64 / (1u64 << 53) as f64
     }
-}
-
-/// The least cost of points in `cells` runs, by the plain programme over sums about a value among them.
-fn least_cost(points: &[(f64, f64)], cells: usize) -> f64 {
-    let n = points.len();
-    let origin = points[n / 2].0;
-    let mut sums = vec![(0.0, 0.0, 0.0)];
-    for &(x, w) in points {
-        let (last, x) = (sums[sums.len() - 1], x - origin);
-        sums.push((last.0 + w, last.1 + w * x, last.2 + w * x * x));
-    }
-    let cost = |i: usize, j: usize| {
-        let (w, m, s) = (sums[j].0 - sums[i].0, sums[j].1 - sums[i].1, sums[j].2 - sums[i].2);
-        if j - i < 2 { 0.0 } else { (s - m * m / w).max(0.0) }
-    };
-    let mut least: Vec<f64> = (0..=n).map(|j| cost(0, j)).collect();
-    for _ in 1..cells {
-        least = (0..=n).map(|j| (0..=j).map(|i| least[i] + cost(i, j)).fold(f64::INFINITY, f64::min)).collect();
-    }
-    least[n]
 }
 
 fn cost(points: &[(f64, f64)], levels: &[f64]) -> f64 {
@@ -64,7 +46,7 @@ fn a_few_samples_far_away_get_the_cell_they_are_worth() {
         let mirrored: Vec<f32> = ascending.iter().map(|x| -x).collect();
         for samples in [ascending, mirrored] {
             let points = counted(&samples);
-            let least = least_cost(&points, 3);
+            let least = wu::least_cost(points.clone(), 3);
             let matrix = Matrix::new(Samples::F32(&samples), 1, samples.len()).expect("one row");
             let fit = fit_samples(&Reference, matrix, None, 3).expect("finite");
             let told = fit.mse * samples.len() as f64;
@@ -92,7 +74,7 @@ fn a_bulk_with_light_samples_and_a_far_tail_is_cut_as_the_plain_programme_cuts_i
             points.reverse();
         }
         for cells in [2, 3, 4, 5] {
-            let (found, least) = (fit_points(&points, cells).cost, least_cost(&points, cells));
+            let (found, least) = (fit_points(&points, cells).cost, wu::least_cost(points.clone(), cells));
             assert!((found - least).abs() <= 1e-9 * least, "seed {seed}, {cells}: {found} for {least}");
         }
     }

@@ -214,11 +214,12 @@ fn segments(bins: &Bins, sums: &BinSums, level_count: usize) -> Option<Vec<u16>>
     let present: Vec<usize> = (0..bins.count).filter(|&b| sums.counts[b] > 0).collect();
     let points = sums.points(bins);
     let error = 2f64.powi(-bins.fraction_bits - 1);
+    // How far apart samples of a bin are, as they are summed.
+    let width = |b: usize| if sums.counts[b] > 1 { bins.width_max(b) + 2.0 * error } else { 0.0 };
     // Σ |x − mean| ≤ n · width / 2, greatest with half of the samples at either end.
-    let bound = |b: usize| 0.5 * sums.counts[b] as f64 * (bins.width_max(b) + 2.0 * error);
-    let spread: Vec<f64> = present.iter().map(|&b| if sums.counts[b] > 1 { bound(b) } else { 0.0 }).collect();
+    let spread: Vec<f64> = present.iter().map(|&b| 0.5 * sums.counts[b] as f64 * width(b)).collect();
     // A sample is within the width of its bin of the mean there, and both are rounded.
-    let reach = |b: usize| bins.width_max(b) * f64::from(u8::from(sums.counts[b] > 1)) + 2.0 * error;
+    let reach = |b: usize| width(b).max(2.0 * error);
     let (first, last) = (*present.first()?, *present.last()?);
     let ends = (points[0].0 - reach(first), points[points.len() - 1].0 + reach(last));
     let ranges = optimal::border_ranges(&points, &spread, ends, error, level_count)?;
