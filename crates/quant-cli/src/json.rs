@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use quant::report::{Report, TensorReport};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,10 +14,7 @@ pub fn write_if_asked(path: Option<&Path>, value: impl FnOnce() -> Value) -> any
         print!("{text}");
         return Ok(true);
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    std::fs::write(&beside, text).with_context(|| format!("{}: cannot write the report", path.display()))?;
-    std::fs::rename(&beside, path).with_context(|| format!("{}: cannot write the report", path.display()))?;
+    quant::whole::write(path, text.as_bytes())?;
     Ok(false)
 }
 

@@ -20,12 +20,16 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // A closed pipe (`quant inspect … | head`) ends the program quietly instead of panicking.
+    // A closed pipe (`quant inspect … | head`) ends the program quietly instead of panicking, a full one with a line.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
         if text.contains("Broken pipe") {
             std::process::exit(0);
+        }
+        if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
+            eprintln!("error: stdout: {why}");
+            std::process::exit(1);
         }
         hook(info);
     }));

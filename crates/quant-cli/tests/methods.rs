@@ -104,6 +104,9 @@ fn a_rate_becomes_a_plan_and_the_plan_the_same_file() {
     refused(&gguf, &["--to gguf holds one recipe"]);
     refused(&["quantize", input, &second, "--preset", "iq4_nl", "--rate", "8"], &["no other number of bits"]);
     refused(&["quantize", input, &second, "--preset", "nf4", "--rate", "1.5"], &["--rate 1.5", "at least"]);
+    for no_number in ["--rate=nan", "--rate=inf", "--rate=99", "--target-sqnr=nan", "--target-sqnr=-inf"] {
+        refused(&["quantize", input, &second, "--preset", "nf4", "--overwrite", no_number], &["a number from 0 to"]);
+    }
     refused(&["quantize", input, &second, "--preset", "nf4", "--plan", &first], &["a.safetensors"]);
 }
 

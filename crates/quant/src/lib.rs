@@ -36,6 +36,7 @@ pub mod select;
 pub mod sensitivities;
 pub mod transformed;
 mod transpose;
+pub mod whole;
 mod work;
 
 pub use error::Error;

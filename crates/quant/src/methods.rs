@@ -226,10 +226,7 @@ impl Allocation {
 
     /// Writes the plan, which appears only when it is whole.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".partial");
         let text = serde_json::to_string_pretty(self).expect("plain data") + "\n";
-        std::fs::write(&beside, text).map_err(Error::io("write", path))?;
-        std::fs::rename(&beside, path).map_err(Error::io("write", path))
+        crate::whole::write(path, text.as_bytes())
     }
 }

@@ -27,10 +27,10 @@ pub struct Refinement {
     #[arg(long, requires_all = ["outliers", "weights"])]
     pub outliers_by_sensitivity: bool,
     /// Give each tensor the bits, 2 to 8 of the preset, with which all together have least error at this mean rate.
-    #[arg(long, value_name = "BITS", conflicts_with_all = ["target_sqnr", "plan"])]
+    #[arg(long, value_name = "BITS", conflicts_with_all = ["target_sqnr", "plan"], value_parser = rate)]
     pub rate: Option<f64>,
     /// The same for the lowest rate that reaches this SQNR.
-    #[arg(long, value_name = "DB", conflicts_with = "plan")]
+    #[arg(long, value_name = "DB", conflicts_with = "plan", value_parser = decibels)]
     pub target_sqnr: Option<f64>,
     /// Give each tensor the recipe that a plan names; --preset is for those it does not name.
     #[arg(long, value_name = "FILE")]
@@ -83,4 +83,16 @@ pub struct CompareMethods {
     /// Write JSON to FILE, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
+}
+
+/// Codes have at most 8 bits and may carry a scale for every 8 weights, of 32 bits.
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|x| (0.0..=64.0).contains(x))
+        .ok_or("a number from 0 to 64 expected, in bits per weight".into())
+}
+
+fn decibels(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|x| (0.0..=200.0).contains(x)).ok_or("a number from 0 to 200 expected, in dB".into())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Once;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use plotters::prelude::{BitMapBackend, FontStyle, IntoDrawingArea, SVGBackend};
 use quant::Error;
 
@@ -29,10 +29,7 @@ fn ending(path: &Path) -> String {
 pub fn write(chart: &Chart, path: &Path) -> anyhow::Result<()> {
     check(path)?;
     let bytes = if ending(path) == "png" { png(chart)? } else { svg(chart)?.into_bytes() };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    std::fs::write(&beside, bytes).with_context(|| format!("{}: cannot write the picture", path.display()))?;
-    std::fs::rename(&beside, path).with_context(|| format!("{}: cannot write the picture", path.display()))
+    Ok(quant::whole::write(path, &bytes)?)
 }
 
 fn use_font() {
