@@ -111,6 +111,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     json::check_place(arguments.json.as_deref(), &taken)?;
     announce(&checkpoint, arguments, &options);
     warn_of_other_weights(&checkpoint, arguments)?;
+    methods::warn_of_missing_weights(&checkpoint, &options)?;
     let device = Device::open(&arguments.device, arguments.threads)?;
     options.exceptions.extend(methods::allocated(&checkpoint, &arguments.refinement, &options, &device)?);
     if arguments.dry_run {

@@ -8,6 +8,7 @@ use quant::device::Device;
 use quant::methods::{Allocation, Goal, MeasuredMethod, allocate, measure};
 use quant::outputs::Target;
 use quant::pipeline::Options;
+use quant::plan::{Action, Plan};
 use quant::select::Selection;
 use quant::sensitivities::Sensitivities;
 use quant::{Error, Recipe};
@@ -39,6 +40,23 @@ pub fn sensitivities(path: &Path) -> Result<Sensitivities, Error> {
         return Ok(Sensitivities::per_column(path, Calibration::open(path)?.input_energies()?));
     }
     Sensitivities::open(path)
+}
+
+/// Tensors without weights are quantized for plain error, which nobody should have to find out from the result.
+pub fn warn_of_missing_weights(checkpoint: &Checkpoint, options: &Options) -> Result<(), Error> {
+    let Some(sensitivities) = &options.sensitivities else { return Ok(()) };
+    let plan = Plan::new(checkpoint, options)?;
+    let quantized = plan.actions.iter().filter(|action| matches!(action, Action::Quantize(..))).count();
+    let lacking = sensitivities.lacking(checkpoint, &plan);
+    // Weights of none at all are refused.
+    if let Some(first) = lacking.first().filter(|_| lacking.len() < quantized) {
+        let (place, count) = (sensitivities.origin(), lacking.len());
+        eprintln!(
+            "warning: {place} has no weights for {count} of {quantized} tensors, which are quantized as if all of \
+             theirs were 1; the first is \"{first}\""
+        );
+    }
+    Ok(())
 }
 
 /// The recipes of a plan given.
@@ -125,6 +143,7 @@ pub fn run(arguments: &CompareMethods) -> anyhow::Result<()> {
     options.target = Target::Native;
     options.selection = Selection::new(&arguments.include, &arguments.exclude, None)?;
     options.sensitivities = arguments.weights.as_deref().map(sensitivities).transpose()?;
+    warn_of_missing_weights(&checkpoint, &options)?;
     let device = Device::cpu(arguments.threads)?;
     let lines = Lines::new(checkpoint.tensors().len());
     let methods = measure(&checkpoint, &options, &recipes, arguments.sample, &device, &|name| lines.tell(name))?;

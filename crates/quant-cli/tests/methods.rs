@@ -78,6 +78,10 @@ fn methods_are_compared_in_a_table_a_report_and_a_plot() {
     refused(&["compare-methods", input, "--methods", "nff"], &["unknown preset \"nff2\""]);
     refused(&["compare-methods", input, "--recipe", "nf4 group"], &["\"group\" is not understood"]);
     refused(&["compare-methods", input, "--plot", "x.pdf"], &[".png or .svg"]);
+    refused(&["compare-methods", input, "--bits", "5..3"], &["between 2 and 8"]);
+    refused(&["compare-methods", input, "--bits", "1..3"], &["between 2 and 8"]);
+    refused(&["compare-methods", input, "--sample", "0"], &["--sample"]);
+    refused(&["compare-methods", input, "--recipe", "nf4", "--methods", "nf"], &["cannot be used with"]);
 }
 
 #[test]
@@ -128,6 +132,12 @@ fn weights_and_outliers_are_reported_and_bad_ones_refused() {
     let (table, told) = done(&[&quantize[..], &["kmeans3-row"], &good].concat());
     assert!(table.contains("weighted SQNR"), "{table}");
     assert!(told.contains("outliers 0.01 by-sensitivity, weighted by"), "{told}");
+    assert!(!told.contains("warning"), "{told}");
+    let bytes = std::fs::read(&weights).unwrap();
+    let at = bytes.windows(8).position(|name| name == b"layers.1").unwrap();
+    std::fs::write(&weights, [&bytes[..at], b"layers.9", &bytes[at + 8..]].concat()).unwrap();
+    let (_, told) = done(&[&quantize[..], &["kmeans3-row", "--overwrite"], &good].concat());
+    assert!(told.contains("no weights for 1 of 3 tensors") && told.contains("layers.1.up_proj"), "{told}");
     refused(&[&quantize[..], &["nf4", "--outliers", "2"]].concat(), &["a fraction of 2", "0.1"]);
     refused(&[&quantize[..], &["nf4", "--step-bits", "9"]].concat(), &["9 step bits", "1 to 8"]);
     refused(&[&quantize[..], &["nf4", "--step-bits", "4", "--shape-bits", "1"]].concat(), &["one fixed codebook"]);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use quant_core::tensor::Dtype;
 
-use crate::checkpoint::{Checkpoint, Source};
+use crate::checkpoint::{AlignedBytes, Checkpoint, Source};
 use crate::decoded::{DecodedCheckpoint, DecodedTensor};
 use crate::device::Device;
 use crate::error::Error;
@@ -44,32 +44,55 @@ pub fn run(
         input: checkpoint.fingerprint(),
         instruction: format!("dequantize to {dtype:?}"),
     };
-    // Decoding is fast and deterministic: an earlier attempt is discarded, not continued.
-    let (partial, _) = Partial::open(output, &identity, false, overwrite)?;
-    files.create(partial.folder(), false)?;
-    for (index, tensor) in input.tensors().iter().enumerate() {
-        tell(tensor);
-        if let Some(conversion) = &conversion {
-            if let Some(place) = &conversion.places[index] {
-                let decoded = if tensor.shape.len() < 2 { Dtype::F32 } else { decoded_dtype(tensor, dtype) };
-                let bytes = input.read(index, decoded, device)?;
-                input.refuse_overflow(index, &bytes, decoded, device)?;
-                let bytes = gguf::dense_bytes(place, &tensor.shape, decoded, bytes);
-                files.write(partial.folder(), index, &[bytes])?;
-            }
-            continue;
+    // Decoding is fast and deterministic: an earlier attempt at the same has finished no tensor, and starts over.
+    let (partial, _) = Partial::open(output, &identity, true, overwrite)?;
+    let job = Job { input, files: &files, conversion: conversion.as_ref(), dtype, device };
+    match job.write(partial.folder(), tell) {
+        Ok(()) => partial.finish(files.single()),
+        // Nothing is lost with it, and what was refused would be refused again.
+        Err(error) => partial.discard().and(Err(error)),
+    }
+}
+
+struct Job<'a> {
+    input: &'a DecodedCheckpoint,
+    files: &'a OutputFiles,
+    conversion: Option<&'a Conversion>,
+    dtype: Option<Dtype>,
+    device: &'a Device,
+}
+
+impl Job<'_> {
+    fn write(&self, folder: &Path, tell: &dyn Fn(&DecodedTensor)) -> Result<(), Error> {
+        self.files.create(folder, false)?;
+        for (index, tensor) in self.input.tensors().iter().enumerate() {
+            tell(tensor);
+            self.tensor(folder, index, tensor)?;
+        }
+        self.files.carry_side_files(self.input.checkpoint(), folder)
+    }
+
+    fn tensor(&self, folder: &Path, index: usize, tensor: &DecodedTensor) -> Result<(), Error> {
+        if let Some(conversion) = self.conversion {
+            let Some(place) = &conversion.places[index] else { return Ok(()) };
+            let dtype = if tensor.shape.len() < 2 { Dtype::F32 } else { decoded_dtype(tensor, self.dtype) };
+            let bytes = gguf::dense_bytes(place, &tensor.shape, dtype, self.decoded(index, dtype)?);
+            return self.files.write(folder, index, &[bytes]).map(drop);
         }
         match tensor.plain() {
-            Some(stored) => files.copy(partial.folder(), index, checkpoint, stored).map(|_| ())?,
+            Some(stored) => self.files.copy(folder, index, self.input.checkpoint(), stored).map(drop),
             None => {
-                let bytes = input.read(index, decoded_dtype(tensor, dtype), device)?;
-                input.refuse_overflow(index, &bytes, decoded_dtype(tensor, dtype), device)?;
-                files.write(partial.folder(), index, &[bytes])?;
+                let bytes = self.decoded(index, decoded_dtype(tensor, self.dtype))?;
+                self.files.write(folder, index, &[bytes]).map(drop)
             }
         }
     }
-    files.carry_side_files(checkpoint, partial.folder())?;
-    partial.finish(files.single())
+
+    fn decoded(&self, index: usize, dtype: Dtype) -> Result<AlignedBytes, Error> {
+        let bytes = self.input.read(index, dtype, self.device)?;
+        self.input.refuse_overflow(index, &bytes, dtype, self.device)?;
+        Ok(bytes)
+    }
 }
 
 /// How the folder becomes a GGUF file, if it is to.

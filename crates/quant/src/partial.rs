@@ -154,10 +154,27 @@ fn remove(folder: &Path, journal: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses to read what a run has not finished: tensors that it has not come to are zeros there.
+pub(crate) fn refuse_unfinished(path: &Path) -> Result<(), Error> {
+    for place in [Some(path), path.parent()].into_iter().flatten() {
+        let name = place.file_name().and_then(|name| name.to_str());
+        let Some(stem) = name.and_then(|name| name.strip_suffix(".partial")) else { continue };
+        if is_of_a_run(&place.with_file_name(format!("{stem}.journal"))) {
+            let why = "an unfinished run; finish it by its command with --resume, and read OUT then";
+            return Err(Error::refused(format!("{}: {why}", path.display())));
+        }
+    }
+    Ok(())
+}
+
+fn is_of_a_run(journal: &Path) -> bool {
+    let first = File::open(journal).ok().and_then(|file| BufReader::new(file).lines().next()?.ok());
+    first.is_some_and(|line| serde_json::from_str::<Identity>(&line).is_ok())
+}
+
 /// Refuses a folder or a file that happens to have the name of an unfinished run.
 fn refuse_foreign(folder: &Path, journal: &Path) -> Result<(), Error> {
-    let first = File::open(journal).ok().and_then(|file| BufReader::new(file).lines().next()?.ok());
-    if first.is_some_and(|line| serde_json::from_str::<Identity>(&line).is_ok()) {
+    if is_of_a_run(journal) {
         return Ok(());
     }
     let path = if folder.exists() { folder } else { journal };

@@ -108,6 +108,17 @@ impl Sensitivities {
         }
     }
 
+    /// Tensors of `plan` that are quantized and have no weights here.
+    pub fn lacking<'a>(&self, checkpoint: &'a Checkpoint, plan: &Plan) -> Vec<&'a str> {
+        let has = |name: &str| match &self.form {
+            Form::PerColumn(weights) => per_column(weights, name).is_some(),
+            Form::Stored(stored) => Self::stored(stored, name).is_some(),
+        };
+        let planned = checkpoint.tensors().iter().zip(&plan.actions);
+        let quantized = planned.filter(|(_, action)| matches!(action, Action::Quantize(..)));
+        quantized.map(|(entry, _)| entry.name.as_str()).filter(|name| !has(name)).collect()
+    }
+
     /// The weights of each matrix of a tensor, if there are any.
     pub(crate) fn of(&self, subject: &Subject<'_>) -> Result<Option<Vec<Weights>>, Error> {
         let (name, m) = (&subject.entry.name, subject.matrices);

@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use common::{Tensor, model, options, refused, run, tensor, to, tree, weights, write_safetensors};
+use quant::decoded::{DecodedCheckpoint, DecodedTensor};
+use quant::device::Device;
 use quant::outputs::Target;
 use quant::select::Selection;
-use quant::{Error, Recipe};
+use quant::{Error, Recipe, dequantize};
 use quant_core::grouping::GroupLength;
 use quant_core::scale::ScaleRule;
 use safetensors::Dtype;
@@ -115,6 +118,27 @@ fn weights_that_are_not_finite_are_named() {
         assert!(!dir.path().join("out.safetensors").exists());
         assert_eq!(left_behind(dir.path()), ["bad.safetensors"], "resuming could not help");
     }
+}
+
+#[test]
+fn a_dequantization_that_is_refused_leaves_nothing_and_one_that_stopped_starts_over() {
+    let dir = tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    write_safetensors(&at("in.safetensors"), &[scaled_group("a.weight", &[192, 192], 1e8)]);
+    run(&at("in.safetensors"), &at("native.safetensors"), &options("nf4")).unwrap();
+    let native = DecodedCheckpoint::open(&at("native.safetensors")).unwrap();
+    let device = Device::cpu(Some(1)).unwrap();
+    let back = |dtype, tell: &dyn Fn(&DecodedTensor)| {
+        dequantize::run(&native, &at("back.safetensors"), Some(dtype), false, &device, tell)
+    };
+    refused(back(quant_core::tensor::Dtype::F16, &|_| {}), &["native.safetensors", "a.weight"]);
+    assert_eq!(left_behind(dir.path()), ["in.safetensors", "native.safetensors"]);
+    let stop = |_: &DecodedTensor| panic!("stopped on purpose");
+    let stopped = catch_unwind(AssertUnwindSafe(|| back(quant_core::tensor::Dtype::F32, &stop)));
+    assert!(stopped.is_err() && at("back.safetensors.partial").exists());
+    refused(back(quant_core::tensor::Dtype::Bf16, &|_| {}), &["the unfinished run was", "--overwrite"]);
+    back(quant_core::tensor::Dtype::F32, &|_| {}).unwrap();
+    assert_eq!(left_behind(dir.path()), ["back.safetensors", "in.safetensors", "native.safetensors"]);
 }
 
 /// Weights of the fixture's kind, with one group of 64 times `factor`: the second of row 5.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{model, options, run, tree};
 use quant::checkpoint::Checkpoint;
+use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
 use quant::pipeline::{self, Options, Progress};
 use quant::report::TensorReport;
@@ -51,6 +52,20 @@ fn a_stopped_run_resumes_to_the_same_bytes_and_figures() {
         assert_eq!(resumed.totals.codes_hash, report.totals.codes_hash);
         assert!(!dir.path().join(format!("stopped-{tensors}.journal")).exists());
     }
+}
+
+#[test]
+fn what_a_run_has_not_finished_is_not_read() {
+    let dir = tempdir().unwrap();
+    let input = model(&dir.path().join("in"));
+    stop_after(3, &input, &dir.path().join("out"), &options("nf4"));
+    for path in ["out.partial", "out.partial/", "out.partial/model-00001-of-00002.safetensors"] {
+        let error = DecodedCheckpoint::open(&dir.path().join(path)).unwrap_err();
+        assert!(error.is_refused_input() && error.to_string().contains("an unfinished run"), "{path}: {error}");
+    }
+    // Another program's folder of that name is as good as any.
+    let foreign = model(&dir.path().join("foreign.partial"));
+    assert!(DecodedCheckpoint::open(&foreign).is_ok());
 }
 
 #[test]

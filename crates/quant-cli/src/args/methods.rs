@@ -57,13 +57,13 @@ pub struct CompareMethods {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "nf,int,lloyd,kmeans-row,switched")]
     pub methods: Vec<String>,
     /// Bits of a code.
-    #[arg(long, value_name = "2..8", default_value = "2..5", value_parser = super::design::bits_range)]
+    #[arg(long, value_name = "2..8", default_value = "2..5", value_parser = code_bits)]
     pub bits: (u32, u32),
     /// Recipes to try instead, each in one line as `quant inspect` prints it; may be repeated.
-    #[arg(long, value_name = "RECIPE")]
+    #[arg(long, value_name = "RECIPE", conflicts_with_all = ["methods", "bits"])]
     pub recipe: Vec<String>,
     /// Look at tensors of about so many weights, evenly spaced, instead of all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
     /// What errors weigh, as for `quant quantize`.
     #[arg(long, value_name = "FILE|FOLDER")]
@@ -91,6 +91,14 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|x| (0.0..=64.0).contains(x))
         .ok_or("a number from 0 to 64 expected, in bits per weight".into())
+}
+
+/// What a code of a preset may have.
+fn code_bits(text: &str) -> Result<(u32, u32), String> {
+    super::design::bits_range(text)
+        .ok()
+        .filter(|&(first, last)| first >= 2 && last <= 8)
+        .ok_or("FIRST..LAST between 2 and 8 expected, as in 2..5".into())
 }
 
 fn decibels(text: &str) -> Result<f64, String> {
