@@ -157,8 +157,7 @@ fn check<F: std::error::Error>(count: usize, weights: Option<&[f32]>, level_coun
 }
 
 fn fit_sorted<B: Backend>(backend: &B, matrix: Matrix<'_>, weights: Option<&[f32]>, level_count: usize) -> Certified {
-    let samples: Vec<f32> = (0..matrix.len()).map(|i| matrix.samples().get(i)).collect();
-    let points = optimal::points(&samples, weights);
+    let points = optimal::points((0..matrix.len()).map(|i| matrix.samples().get(i)), weights);
     certified(backend.fit_points(&points, level_count), &points, points.len(), 0.0)
 }
 

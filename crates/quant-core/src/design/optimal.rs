@@ -157,15 +157,15 @@ fn result(atoms: &Atoms, points: &[(f64, f64)], borders: &[usize]) -> OptimalPar
 }
 
 /// Distinct values of samples with their weights, ascending, as [`fit_levels`] sees them.
-pub fn points(samples: &[f32], weights: Option<&[f32]>) -> Vec<(f64, f64)> {
-    Atoms::from_samples(samples, weights).points().collect()
+pub fn points(samples: impl Iterator<Item = f32>, weights: Option<&[f32]>) -> Vec<(f64, f64)> {
+    let mut points = Vec::with_capacity(samples.size_hint().0);
+    atoms::merge_samples(samples, weights, |value, weight| points.push((value, weight)));
+    points
 }
 
 /// Sorts finite samples in linear time.
-pub fn sort_samples(samples: &mut [f32]) {
-    let sorted = atoms::sorted(samples.iter().map(|&x| (x, 1.0)));
-    let values: Vec<f64> = sorted.map(|(x, _)| x).collect();
-    samples.iter_mut().zip(values).for_each(|(to, x)| *to = x as f32);
+pub fn sort_samples(samples: &mut Vec<f32>) {
+    *samples = atoms::sorted(samples.iter().copied()).collect();
 }
 
 /// For each border of an optimal partition of the samples in bins: the least and the greatest index of a bin before

@@ -27,32 +27,19 @@ pub struct Atoms {
 impl Atoms {
     /// Merges equal neighbours of `points` (ascending values); a weight that is not above 0 is skipped.
     pub fn from_ascending(points: impl Iterator<Item = (f64, f64)>) -> Self {
-        let room = points.size_hint().0;
-        let (mut values, mut weights) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        for (value, weight) in points {
-            if weight > 0.0 {
-                match values.last() {
-                    Some(&last) if last == value => *weights.last_mut().expect("one weight per value") += weight,
-                    _ => {
-                        values.push(value);
-                        weights.push(weight);
-                    }
-                }
-            }
-        }
-        Self::with_prefix(values, weights)
+        let mut distinct = Distinct::with_room(points.size_hint().0);
+        merge(points, |value, weight| distinct.push(value, weight));
+        Self::with_prefix(distinct)
     }
 
-    /// Sorts by the bits of value and weight together, so that the order in which samples came cannot matter.
+    /// Atoms of samples in any order.
     pub fn from_samples(samples: &[f32], weights: Option<&[f32]>) -> Self {
-        let atoms = match weights {
-            None => Self::from_ascending(sorted(samples.iter().map(|&x| (x, 1.0))).map(|(x, _)| (x, 1.0))),
-            Some(w) => Self::from_ascending(sorted(samples.iter().copied().zip(w.iter().copied()))),
-        };
-        if atoms.is_empty() && weights.is_some() { Self::from_samples(samples, None) } else { atoms }
+        let mut distinct = Distinct::with_room(samples.len());
+        merge_samples(samples.iter().copied(), weights, |value, weight| distinct.push(value, weight));
+        Self::with_prefix(distinct)
     }
 
-    fn with_prefix(values: Vec<f64>, weights: Vec<f64>) -> Self {
+    fn with_prefix(Distinct { values, weights }: Distinct) -> Self {
         let centre = mean(&values, &weights);
         let (mut weight_sums, mut moment_sums) = (vec![0.0; values.len() + 1], vec![0.0; values.len() + 1]);
         // Moments start afresh every so often, so that rounding does not grow with the number of atoms; weights round once.
@@ -190,15 +177,65 @@ fn mean(values: &[f64], weights: &[f64]) -> f64 {
     moment.iter().sum::<f64>() / weight.iter().sum::<f64>()
 }
 
+/// Values with their weights, as they come.
+struct Distinct {
+    values: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+impl Distinct {
+    fn with_room(count: usize) -> Self {
+        Self { values: Vec::with_capacity(count), weights: Vec::with_capacity(count) }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, value: f64, weight: f64) {
+        self.values.push(value);
+        self.weights.push(weight);
+    }
+}
+
+/// Calls `take` with each distinct value of `points` (ascending values) and its weight; a weight that is not above 0 is skipped.
+#[inline(always)]
+fn merge(points: impl Iterator<Item = (f64, f64)>, mut take: impl FnMut(f64, f64)) {
+    let mut points = points.filter(|&(_, weight)| weight > 0.0);
+    let Some((mut value, mut weight)) = points.next() else { return };
+    for (next, more) in points {
+        if next == value {
+            weight += more;
+        } else {
+            take(value, weight);
+            (value, weight) = (next, more);
+        }
+    }
+    take(value, weight);
+}
+
+/// Calls `take` with each distinct value of samples and its weight, ascending. Sorts by the bits of value and weight together, so
+/// that the order in which samples came cannot matter. If all weights are 0, or none is given, every sample weighs 1.
+pub fn merge_samples(samples: impl Iterator<Item = f32>, weights: Option<&[f32]>, take: impl FnMut(f64, f64)) {
+    match weights.filter(|weights| weights.iter().any(|&w| w > 0.0)) {
+        None => merge(sorted(samples).map(|x| (f64::from(x), 1.0)), take),
+        Some(weights) => merge(sorted_pairs(samples.zip(weights.iter().copied())), take),
+    }
+}
+
+/// Samples ascending.
+pub fn sorted<I: Iterator<Item = f32>>(samples: I) -> impl Iterator<Item = f32> + use<I> {
+    let mut keys: Vec<u32> = samples.map(key).collect();
+    radix::sort(&mut keys);
+    keys.into_iter().map(value)
+}
+
 /// Pairs ascending by value, then weight. Weights that are not above 0 are dropped.
-pub fn sorted(pairs: impl Iterator<Item = (f32, f32)>) -> impl Iterator<Item = (f64, f64)> {
+fn sorted_pairs(pairs: impl Iterator<Item = (f32, f32)>) -> impl Iterator<Item = (f64, f64)> {
     let mut keys = Vec::with_capacity(pairs.size_hint().0);
     for (x, w) in pairs {
         if w > 0.0 {
             keys.push(u64::from(key(x)) << 32 | u64::from(w.to_bits()));
         }
     }
-    radix::sort_by_upper_half(&mut keys);
+    radix::sort(&mut keys);
     keys.into_iter().map(|k| (f64::from(value((k >> 32) as u32)), f64::from(f32::from_bits(k as u32))))
 }
 

@@ -6,8 +6,35 @@ const DIGIT_COUNT: usize = 1 << DIGIT_BITS;
 /// Below this many keys the counters of the digits cost more than a comparison sort.
 const KEYS_MIN: usize = 512;
 
-/// Sorts keys. The upper 32 bits are sorted by digits; keys that agree there are few, and are then sorted by the rest.
-pub fn sort_by_upper_half(keys: &mut Vec<u64>) {
+/// What is sorted by digits.
+pub trait Key: Copy + Ord + Default {
+    /// Whether keys of one head can differ.
+    const HAS_REST: bool;
+
+    /// Its upper 32 bits, which are sorted by digits.
+    fn head(self) -> u32;
+}
+
+impl Key for u32 {
+    const HAS_REST: bool = false;
+
+    #[inline(always)]
+    fn head(self) -> u32 {
+        self
+    }
+}
+
+impl Key for u64 {
+    const HAS_REST: bool = true;
+
+    #[inline(always)]
+    fn head(self) -> u32 {
+        (self >> 32) as u32
+    }
+}
+
+/// Sorts keys. Heads are sorted by digits; keys that agree there are few, and are then sorted by the rest.
+pub fn sort<K: Key>(keys: &mut Vec<K>) {
     if keys.len() < KEYS_MIN || keys.len() > u32::MAX as usize {
         keys.sort_unstable();
         return;
@@ -16,7 +43,7 @@ pub fn sort_by_upper_half(keys: &mut Vec<u64>) {
     for &key in keys.iter() {
         (0..3).for_each(|pass| counts[pass][digit(key, pass)] += 1);
     }
-    let mut other = vec![0; keys.len()];
+    let mut other = vec![K::default(); keys.len()];
     for (pass, counts) in counts.iter_mut().enumerate() {
         if counts[digit(keys[0], pass)] as usize == keys.len() {
             continue;
@@ -24,15 +51,17 @@ pub fn sort_by_upper_half(keys: &mut Vec<u64>) {
         scatter(keys, &mut other, counts, pass);
         std::mem::swap(keys, &mut other);
     }
-    sort_ties(keys);
+    if K::HAS_REST {
+        sort_ties(keys);
+    }
 }
 
 #[inline(always)]
-fn digit(key: u64, pass: usize) -> usize {
-    (key >> (32 + pass as u32 * DIGIT_BITS)) as usize & (DIGIT_COUNT - 1)
+fn digit(key: impl Key, pass: usize) -> usize {
+    (key.head() >> (pass as u32 * DIGIT_BITS)) as usize & (DIGIT_COUNT - 1)
 }
 
-fn scatter(from: &[u64], to: &mut [u64], counts: &mut [u32; DIGIT_COUNT], pass: usize) {
+fn scatter<K: Key>(from: &[K], to: &mut [K], counts: &mut [u32; DIGIT_COUNT], pass: usize) {
     let mut place = 0;
     for count in counts.iter_mut() {
         place += std::mem::replace(count, place);
@@ -44,13 +73,13 @@ fn scatter(from: &[u64], to: &mut [u64], counts: &mut [u32; DIGIT_COUNT], pass: 
     }
 }
 
-fn sort_ties(keys: &mut [u64]) {
+fn sort_ties(keys: &mut [impl Key]) {
     let mut start = 0;
     while start < keys.len() {
-        let value = keys[start] >> 32;
+        let head = keys[start].head();
         let mut end = start + 1;
         let mut ascending = true;
-        while end < keys.len() && keys[end] >> 32 == value {
+        while end < keys.len() && keys[end].head() == head {
             ascending &= keys[end - 1] <= keys[end];
             end += 1;
         }
@@ -76,8 +105,13 @@ mod tests {
             let mut keys: Vec<u64> = (0..len).map(|_| next() & mask).collect();
             let mut expected = keys.clone();
             expected.sort_unstable();
-            sort_by_upper_half(&mut keys);
+            let mut heads: Vec<u32> = keys.iter().map(|&key| key as u32).collect();
+            sort(&mut keys);
             assert_eq!(keys, expected);
+            let mut expected = heads.clone();
+            expected.sort_unstable();
+            sort(&mut heads);
+            assert_eq!(heads, expected);
         }
     }
 }
