@@ -109,9 +109,10 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     let mut taken: Vec<&Path> = checkpoint.shards().iter().map(|s| s.path.as_path()).collect();
     taken.push(&arguments.output);
     json::check_place(arguments.json.as_deref(), &taken)?;
+    json::check_place_of("--save-plan", arguments.refinement.save_plan.as_deref(), &taken)?;
     announce(&checkpoint, arguments, &options);
     warn_of_other_weights(&checkpoint, arguments)?;
-    methods::warn_of_missing_weights(&checkpoint, &options)?;
+    methods::warn_of_missing_weights(&checkpoint, &options);
     let device = Device::open(&arguments.device, arguments.threads)?;
     options.exceptions.extend(methods::allocated(&checkpoint, &arguments.refinement, &options, &device)?);
     if arguments.dry_run {
@@ -219,8 +220,15 @@ fn dequantize(arguments: &Dequantize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a report must not replace.
+fn files_of(checkpoint: &DecodedCheckpoint) -> Vec<&Path> {
+    checkpoint.checkpoint().shards().iter().map(|shard| shard.path.as_path()).collect()
+}
+
 fn inspect(arguments: &Inspect) -> anyhow::Result<()> {
-    let inspection = quant::inspect::run(&open(&arguments.input)?);
+    let checkpoint = open(&arguments.input)?;
+    json::check_place(arguments.json.as_deref(), &files_of(&checkpoint))?;
+    let inspection = quant::inspect::run(&checkpoint);
     let to_stdout = json::write_if_asked(arguments.json.as_deref(), || json::plain(&inspection))?;
     if !to_stdout {
         print!("{}", table::inspection(&inspection));
@@ -230,7 +238,7 @@ fn inspect(arguments: &Inspect) -> anyhow::Result<()> {
 
 fn compare(arguments: &Compare) -> anyhow::Result<()> {
     let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
-    json::check_place(arguments.json.as_deref(), &[&arguments.a, &arguments.b])?;
+    json::check_place(arguments.json.as_deref(), &[files_of(&a), files_of(&b)].concat())?;
     let device = Device::cpu(arguments.threads)?;
     let lines = Lines::new(a.tensors().len());
     let tell = |tensor: &ComparedTensor| lines.tell(&tensor.name);

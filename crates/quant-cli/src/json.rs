@@ -1,6 +1,6 @@
 //! Reports as JSON for programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quant::report::{Report, TensorReport};
 use serde::Serialize;
@@ -20,9 +20,13 @@ pub fn write_if_asked(path: Option<&Path>, value: impl FnOnce() -> Value) -> any
 
 /// Refuses, before any work, a place for the report that is missing or taken by something of value.
 pub fn check_place(path: Option<&Path>, taken: &[&Path]) -> Result<(), quant::Error> {
-    let Some(path) = path.filter(|p| *p != Path::new("-")) else { return Ok(()) };
-    let refuse = |why: String| Err(quant::Error::Refused(format!("--json {}: {why}", path.display())));
-    let resolved = |p: &Path| p.canonicalize().unwrap_or_else(|_| std::path::absolute(p).unwrap_or(p.to_owned()));
+    check_place_of("--json", path.filter(|p| *p != Path::new("-")), taken)
+}
+
+/// [`check_place`] of what another `option` asks to be written.
+pub fn check_place_of(option: &str, path: Option<&Path>, taken: &[&Path]) -> Result<(), quant::Error> {
+    let Some(path) = path else { return Ok(()) };
+    let refuse = |why: String| Err(quant::Error::Refused(format!("{option} {}: {why}", path.display())));
     if path.is_dir() {
         return refuse("is a folder".into());
     }
@@ -32,6 +36,22 @@ pub fn check_place(path: Option<&Path>, taken: &[&Path]) -> Result<(), quant::Er
     match taken.iter().find(|t| resolved(path) == resolved(t)) {
         Some(taken) => refuse(format!("is {}, which the report must not replace", taken.display())),
         None => Ok(()),
+    }
+}
+
+/// The absolute path that links lead to, whether or not something is there.
+fn resolved(path: &Path) -> PathBuf {
+    let mut path = std::path::absolute(path).unwrap_or(path.to_owned());
+    // As many links as Linux follows.
+    for _ in 0..40 {
+        let Ok(target) = path.read_link() else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    match (path.canonicalize(), parent, path.file_name()) {
+        (Ok(resolved), ..) => resolved,
+        (_, Some(parent), Some(name)) => parent.join(name),
+        _ => path,
     }
 }
 

@@ -43,9 +43,10 @@ pub fn sensitivities(path: &Path) -> Result<Sensitivities, Error> {
 }
 
 /// Tensors without weights are quantized for plain error, which nobody should have to find out from the result.
-pub fn warn_of_missing_weights(checkpoint: &Checkpoint, options: &Options) -> Result<(), Error> {
-    let Some(sensitivities) = &options.sensitivities else { return Ok(()) };
-    let plan = Plan::new(checkpoint, options)?;
+pub fn warn_of_missing_weights(checkpoint: &Checkpoint, options: &Options) {
+    let Some(sensitivities) = &options.sensitivities else { return };
+    // What is wrong with the plan is told by the run.
+    let Ok(plan) = Plan::new(checkpoint, options) else { return };
     let quantized = plan.actions.iter().filter(|action| matches!(action, Action::Quantize(..))).count();
     let lacking = sensitivities.lacking(checkpoint, &plan);
     // Weights of none at all are refused.
@@ -56,7 +57,6 @@ pub fn warn_of_missing_weights(checkpoint: &Checkpoint, options: &Options) -> Re
              theirs were 1; the first is \"{first}\""
         );
     }
-    Ok(())
 }
 
 /// The recipes of a plan given.
@@ -137,13 +137,14 @@ pub fn run(arguments: &CompareMethods) -> anyhow::Result<()> {
     if let Some(path) = &arguments.plot {
         plot::check(path)?;
     }
-    json::check_place(arguments.json.as_deref(), &[&arguments.input])?;
     let checkpoint = Checkpoint::open(&arguments.input).map_err(Error::from)?;
+    let taken: Vec<&Path> = checkpoint.shards().iter().map(|shard| shard.path.as_path()).collect();
+    json::check_place(arguments.json.as_deref(), &taken)?;
     let mut options = Options::new(recipes[0]);
     options.target = Target::Native;
     options.selection = Selection::new(&arguments.include, &arguments.exclude, None)?;
     options.sensitivities = arguments.weights.as_deref().map(sensitivities).transpose()?;
-    warn_of_missing_weights(&checkpoint, &options)?;
+    warn_of_missing_weights(&checkpoint, &options);
     let device = Device::cpu(arguments.threads)?;
     let lines = Lines::new(checkpoint.tensors().len());
     let methods = measure(&checkpoint, &options, &recipes, arguments.sample, &device, &|name| lines.tell(name))?;

@@ -78,8 +78,9 @@ fn methods_are_compared_in_a_table_a_report_and_a_plot() {
     refused(&["compare-methods", input, "--methods", "nff"], &["unknown preset \"nff2\""]);
     refused(&["compare-methods", input, "--recipe", "nf4 group"], &["\"group\" is not understood"]);
     refused(&["compare-methods", input, "--plot", "x.pdf"], &[".png or .svg"]);
-    refused(&["compare-methods", input, "--bits", "5..3"], &["between 2 and 8"]);
-    refused(&["compare-methods", input, "--bits", "1..3"], &["between 2 and 8"]);
+    refused(&["compare-methods", input, "--bits", "5..3"], &["between 1 and 10"]);
+    refused(&["compare-methods", input, "--bits", "1..3"], &["unknown preset \"nf1\""]);
+    refused(&["compare-methods", input, "--json", input], &["model.safetensors", "must not replace"]);
     refused(&["compare-methods", input, "--sample", "0"], &["--sample"]);
     refused(&["compare-methods", input, "--recipe", "nf4", "--methods", "nf"], &["cannot be used with"]);
 }

@@ -76,7 +76,7 @@ pub struct DecodedCheckpoint {
 impl DecodedCheckpoint {
     /// Opens a checkpoint of any kind and checks that every quantized tensor is complete.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        crate::partial::refuse_unfinished(&crate::places::normalised(path))?;
+        crate::partial::refuse_unfinished(path)?;
         let checkpoint = Checkpoint::open(path)?;
         let mut finder = Finder::new(&checkpoint);
         let mut tensors = finder.native()?;

@@ -49,8 +49,11 @@ pub fn run(
     let job = Job { input, files: &files, conversion: conversion.as_ref(), dtype, device };
     match job.write(partial.folder(), tell) {
         Ok(()) => partial.finish(files.single()),
-        // Nothing is lost with it, and what was refused would be refused again.
-        Err(error) => partial.discard().and(Err(error)),
+        // Nothing is lost with it, and what was refused would be refused again. The first error is the one to tell.
+        Err(error) => {
+            let _ = partial.discard();
+            Err(error)
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! bytes in the partial output still have the recorded checksums.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,8 @@ pub struct Partial {
     folder: PathBuf,
     journal_path: PathBuf,
     journal: File,
+    /// The journal that was there before, held until this run ends: whoever has opened it meanwhile is refused too.
+    _before: Option<File>,
 }
 
 /// Work found in an earlier run's journal.
@@ -76,12 +78,14 @@ pub(crate) fn beside(output: &Path, suffix: &str) -> PathBuf {
 
 impl Partial {
     /// Starts an output, or continues one with `resume`, or starts over with `discard`. Refuses an unfinished run that
-    /// nobody asked to continue or to discard, and a folder of that name that is no run of ours.
+    /// nobody asked to continue or to discard, one that is still at work, and a folder of that name that is no run of ours.
     pub fn open(output: &Path, identity: &Identity, resume: bool, discard: bool) -> Result<(Self, Earlier), Error> {
         let (folder, journal_path) = (beside(output, ".partial"), beside(output, ".journal"));
-        let mut earlier = Earlier::default();
+        let (mut earlier, mut before) = (Earlier::default(), None);
         if folder.exists() || journal_path.exists() {
             refuse_foreign(&folder, &journal_path)?;
+            before = Some(File::open(&journal_path).map_err(Error::io("open", &journal_path))?);
+            before.iter().try_for_each(|journal| lock(journal, &folder))?;
             earlier = match (resume, discard) {
                 (false, false) => {
                     return Err(Error::refused(format!(
@@ -99,8 +103,9 @@ impl Partial {
         }
         // The journal comes first and goes last: a folder without one is never ours.
         let journal = start_journal(&journal_path, identity, &earlier)?;
+        lock(&journal, &folder)?;
         fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
-        Ok((Self { output: output.to_owned(), folder, journal_path, journal }, earlier))
+        Ok((Self { output: output.to_owned(), folder, journal_path, journal, _before: before }, earlier))
     }
 
     /// A run of this identity that was killed after OUT got its name and before its journal was removed: tidies up.
@@ -144,6 +149,15 @@ impl Partial {
     }
 }
 
+/// Refuses a run that another process, or another thread, is at. File systems that know no locks let everybody pass; so
+/// does Windows, whose locks would keep us from reading the journal ourselves.
+fn lock(journal: &File, folder: &Path) -> Result<(), Error> {
+    if cfg!(unix) && matches!(journal.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(Error::refused(format!("{}: another run is writing it; wait for its end", folder.display())));
+    }
+    Ok(())
+}
+
 fn remove(folder: &Path, journal: &Path) -> Result<(), Error> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(Error::io("remove the folder", folder))?;
@@ -156,12 +170,16 @@ fn remove(folder: &Path, journal: &Path) -> Result<(), Error> {
 
 /// Refuses to read what a run has not finished: tensors that it has not come to are zeros there.
 pub(crate) fn refuse_unfinished(path: &Path) -> Result<(), Error> {
-    for place in [Some(path), path.parent()].into_iter().flatten() {
-        let name = place.file_name().and_then(|name| name.to_str());
-        let Some(stem) = name.and_then(|name| name.strip_suffix(".partial")) else { continue };
-        if is_of_a_run(&place.with_file_name(format!("{stem}.journal"))) {
-            let why = "an unfinished run; finish it by its command with --resume, and read OUT then";
-            return Err(Error::refused(format!("{}: {why}", path.display())));
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    for place in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+        if place.extension().is_some_and(|ending| ending == "partial") && is_of_a_run(&place.with_extension("journal"))
+        {
+            let (path, output) = (path.display(), place.with_extension(""));
+            return Err(Error::refused(format!(
+                "{path}: written by a run that has not come to its end; repeat its command (`quant quantize` with --resume) \
+                 and read {}",
+                output.display()
+            )));
         }
     }
     Ok(())

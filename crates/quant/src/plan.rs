@@ -209,8 +209,9 @@ fn reason_against(entry: &TensorEntry, matrices: &Matrices, recipe: &Recipe, tar
     target.reason_against(&entry.name, matrices, recipe)
 }
 
-/// Refuses what is quantized already: its codes and scales would be taken for weights.
+/// Refuses what is quantized already: its codes and scales would be taken for weights; and what is not whole.
 pub(crate) fn refuse_quantized(checkpoint: &Checkpoint) -> Result<(), Error> {
+    crate::partial::refuse_unfinished(checkpoint.path())?;
     let by_config = checkpoint.config().and_then(|c| c.get("quantization_config"));
     let method = by_config.map(|c| c["quant_method"].as_str().unwrap_or("an unnamed method").to_owned());
     let native = checkpoint.shards().iter().any(|s| s.metadata.contains_key(KEY)).then(|| "quant".to_owned());

@@ -38,6 +38,7 @@ impl Sensitivities {
         if let Some(weights) = imatrix::read(path)? {
             return Ok(Self::per_column(path, weights));
         }
+        crate::partial::refuse_unfinished(path)?;
         let checkpoint = Checkpoint::open(path)?;
         Ok(Self { path: path.to_owned(), form: Form::Stored(Box::new(checkpoint)) })
     }

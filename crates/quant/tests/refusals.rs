@@ -136,6 +136,13 @@ fn a_dequantization_that_is_refused_leaves_nothing_and_one_that_stopped_starts_o
     let stop = |_: &DecodedTensor| panic!("stopped on purpose");
     let stopped = catch_unwind(AssertUnwindSafe(|| back(quant_core::tensor::Dtype::F32, &stop)));
     assert!(stopped.is_err() && at("back.safetensors.partial").exists());
+    let during = |_: &DecodedTensor| {
+        refused(back(quant_core::tensor::Dtype::F32, &|_| {}), &["another run is writing it"]);
+    };
+    back(quant_core::tensor::Dtype::F32, &during).unwrap();
+    std::fs::remove_file(at("back.safetensors")).unwrap();
+    let stopped = catch_unwind(AssertUnwindSafe(|| back(quant_core::tensor::Dtype::F32, &stop)));
+    assert!(stopped.is_err());
     refused(back(quant_core::tensor::Dtype::Bf16, &|_| {}), &["the unfinished run was", "--overwrite"]);
     back(quant_core::tensor::Dtype::F32, &|_| {}).unwrap();
     assert_eq!(left_behind(dir.path()), ["back.safetensors", "in.safetensors", "native.safetensors"]);

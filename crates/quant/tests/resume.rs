@@ -6,12 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{model, options, run, tree};
+use common::{model, options, refused, run, tree};
 use quant::checkpoint::Checkpoint;
 use quant::decoded::DecodedCheckpoint;
 use quant::device::Device;
 use quant::pipeline::{self, Options, Progress};
 use quant::report::TensorReport;
+use quant::sensitivities::Sensitivities;
 use tempfile::tempdir;
 
 /// Stops the run after some tensors, the way a kill would: without cleaning up.
@@ -61,7 +62,15 @@ fn what_a_run_has_not_finished_is_not_read() {
     stop_after(3, &input, &dir.path().join("out"), &options("nf4"));
     for path in ["out.partial", "out.partial/", "out.partial/model-00001-of-00002.safetensors"] {
         let error = DecodedCheckpoint::open(&dir.path().join(path)).unwrap_err();
-        assert!(error.is_refused_input() && error.to_string().contains("an unfinished run"), "{path}: {error}");
+        assert!(error.is_refused_input() && error.to_string().contains("has not come to its end"), "{path}: {error}");
+    }
+    let partial = dir.path().join("out.partial");
+    refused(run(&partial, &dir.path().join("again"), &options("nf4")), &["has not come to its end", "out"]);
+    refused(Sensitivities::open(&partial), &["has not come to its end"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&partial, dir.path().join("link")).unwrap();
+        refused(DecodedCheckpoint::open(&dir.path().join("link")), &["out.partial", "has not come to its end"]);
     }
     // Another program's folder of that name is as good as any.
     let foreign = model(&dir.path().join("foreign.partial"));

@@ -57,7 +57,7 @@ pub struct CompareMethods {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "nf,int,lloyd,kmeans-row,switched")]
     pub methods: Vec<String>,
     /// Bits of a code.
-    #[arg(long, value_name = "2..8", default_value = "2..5", value_parser = code_bits)]
+    #[arg(long, value_name = "FIRST..LAST", default_value = "2..5", value_parser = super::design::bits_range)]
     pub bits: (u32, u32),
     /// Recipes to try instead, each in one line as `quant inspect` prints it; may be repeated.
     #[arg(long, value_name = "RECIPE", conflicts_with_all = ["methods", "bits"])]
@@ -91,14 +91,6 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|x| (0.0..=64.0).contains(x))
         .ok_or("a number from 0 to 64 expected, in bits per weight".into())
-}
-
-/// What a code of a preset may have.
-fn code_bits(text: &str) -> Result<(u32, u32), String> {
-    super::design::bits_range(text)
-        .ok()
-        .filter(|&(first, last)| first >= 2 && last <= 8)
-        .ok_or("FIRST..LAST between 2 and 8 expected, as in 2..5".into())
 }
 
 fn decibels(text: &str) -> Result<f64, String> {
