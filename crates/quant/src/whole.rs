@@ -16,7 +16,7 @@ use crate::partial::beside;
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if is_open_already(path) || place.symlink_metadata().is_ok_and(|kind| !kind.is_file()) {
-        let opened = fs::OpenOptions::new().append(true).open(path);
+        let opened = fs::OpenOptions::new().append(true).create(true).open(path);
         return opened.and_then(|mut file| file.write_all(bytes)).map_err(Error::io("write", path));
     }
     let fresh = beside(&place, ".partial");
